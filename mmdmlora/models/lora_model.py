@@ -1,0 +1,50 @@
+"""LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmdmlora.registry import MODELS
+
+from .low_rank import LowRankModel
+
+
+@MODELS.register_module()
+class LoRAModel(LowRankModel):
+    r"""LoRA: :math:`y = W x + b + s B A x` with frozen :math:`W, b`.
+
+    Args:
+        module (dict): Config of the backbone.
+        rank (int): Rank of the update. Defaults to 8.
+        scale (float): The scale s; ``alpha / rank`` in other implementations.
+            Defaults to 1.
+        drop_rate (float): Dropout of the adapter's input. Defaults to 0.
+        learn_scale (bool): Train each layer's scale. Defaults to False.
+        targets (Sequence[dict], optional): The layers, see
+            :func:`~mmdmlora.models.targets.find_targets`. Defaults to q and v of fused
+            qkv layers and ConvNeXt's ``pointwise_conv1``.
+
+    Raises:
+        ValueError: If an argument is out of range or a target doesn't fit.
+
+    Source:
+        `LoRA <https://arxiv.org/abs/2106.09685>`_.
+    """
+
+    def __init__(
+        self,
+        module: dict,
+        rank: int = 8,
+        scale: float = 1.0,
+        drop_rate: float = 0.0,
+        learn_scale: bool = False,
+        targets: Sequence[dict] | None = None,
+    ) -> None:
+        super().__init__(
+            module,
+            targets,
+            rank=rank,
+            scale=scale,
+            drop_rate=drop_rate,
+            learn_scale=learn_scale,
+        )
