@@ -17,7 +17,7 @@ def read_version() -> str:
 # older setuptools is needed at run time. mmcv is no hard requirement: mmcv and mmcv-lite
 # own the same folder, and requiring one would damage an installation of the other.
 RUNTIME = [
-    'torch>=2.1',
+    'torch>=2.7',
     'torchvision',
     'mmengine>=0.10.7',
     'mmpretrain>=1.2.0',

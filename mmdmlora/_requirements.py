@@ -13,7 +13,9 @@ MMPRETRAIN_REMEDY = (
 
 
 def check_requirements() -> None:
-    """Import mmcv and mmpretrain.
+    """Import mmcv and mmpretrain, with all that mmpretrain registers.
+
+    A child registry finds its parent's types only once they were imported.
 
     mmpretrain's optional multi-modal models fail to import beside transformers 5 and
     are used nowhere here, so they are switched off before mmpretrain's models load.
@@ -29,12 +31,12 @@ def check_requirements() -> None:
     except Exception as error:
         raise ImportError(f'{MMCV_REMEDY} (import mmcv: {error})') from error
     try:
-        from mmpretrain.utils import dependency
+        from mmpretrain.utils import dependency, register_all_modules
 
         dependency.WITH_MULTIMODAL = False
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformable')
-            import mmpretrain.models  # noqa: F401
+            register_all_modules(init_default_scope=False)
     except Exception as error:
         raise ImportError(
             f'{MMPRETRAIN_REMEDY} (import mmpretrain: {error})'

@@ -1,38 +1,40 @@
 """Registries of mmdmlora: children of mmpretrain's, in the scope ``mmdmlora``.
 
 Under ``default_scope='mmdmlora'`` the types of mmpretrain and mmengine need no prefix;
-from any other scope this package's types are written ``mmdmlora.<Name>``.
+from any other scope this package's types are written ``mmdmlora.<Name>``. There is a
+child for each of mmpretrain's registries, because a scope is looked up in all of them.
 """
 
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import Registry
 from mmpretrain import registry as parent
 
-__all__ = [
-    'DATASETS',
-    'FUNCTIONS',
-    'HOOKS',
-    'METRICS',
-    'MODELS',
-    'OPTIM_WRAPPER_CONSTRUCTORS',
-    'TRANSFORMS',
-]
+
+def _child(of: Registry, location: str = 'mmdmlora.engine') -> Registry:
+    return Registry(of.name, parent=of, scope='mmdmlora', locations=[location])
 
 
-def _child(name: str, parent_registry: Registry, location: str) -> Registry:
-    return Registry(
-        name, parent=parent_registry, scope='mmdmlora', locations=[location]
-    )
+MODELS = _child(parent.MODELS, 'mmdmlora.models')
+BATCH_AUGMENTS = _child(parent.BATCH_AUGMENTS, 'mmdmlora.models')
+MODEL_WRAPPERS = _child(parent.MODEL_WRAPPERS, 'mmdmlora.models')
+WEIGHT_INITIALIZERS = _child(parent.WEIGHT_INITIALIZERS, 'mmdmlora.models')
 
+DATASETS = _child(parent.DATASETS, 'mmdmlora.datasets')
+DATA_SAMPLERS = _child(parent.DATA_SAMPLERS, 'mmdmlora.datasets')
+TRANSFORMS = _child(parent.TRANSFORMS, 'mmdmlora.datasets')
 
-MODELS = _child('model', parent.MODELS, 'mmdmlora.models')
-DATASETS = _child('dataset', parent.DATASETS, 'mmdmlora.datasets')
-TRANSFORMS = _child('transform', parent.TRANSFORMS, 'mmdmlora.datasets')
-METRICS = _child('metric', parent.METRICS, 'mmdmlora.engine')
-HOOKS = _child('hook', parent.HOOKS, 'mmdmlora.engine')
-FUNCTIONS = _child('function', MMENGINE_FUNCTIONS, 'mmdmlora.engine')
-OPTIM_WRAPPER_CONSTRUCTORS = _child(
-    'optimizer wrapper constructor',
-    parent.OPTIM_WRAPPER_CONSTRUCTORS,
-    'mmdmlora.engine',
-)
+EVALUATORS = _child(parent.EVALUATORS)
+FUNCTIONS = _child(MMENGINE_FUNCTIONS)
+HOOKS = _child(parent.HOOKS)
+LOG_PROCESSORS = _child(parent.LOG_PROCESSORS)
+LOOPS = _child(parent.LOOPS)
+METRICS = _child(parent.METRICS)
+OPTIMIZERS = _child(parent.OPTIMIZERS)
+OPTIM_WRAPPERS = _child(parent.OPTIM_WRAPPERS)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(parent.OPTIM_WRAPPER_CONSTRUCTORS)
+PARAM_SCHEDULERS = _child(parent.PARAM_SCHEDULERS)
+RUNNERS = _child(parent.RUNNERS)
+RUNNER_CONSTRUCTORS = _child(parent.RUNNER_CONSTRUCTORS)
+TASK_UTILS = _child(parent.TASK_UTILS)
+VISBACKENDS = _child(parent.VISBACKENDS)
+VISUALIZERS = _child(parent.VISUALIZERS)

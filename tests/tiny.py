@@ -66,9 +66,7 @@ def classifier_config(backbone: str, wrapper: dict | None = None) -> dict:
     return dict(
         type='mmpretrain.ImageClassifier',
         backbone=dict(module=module, **wrapper) if wrapper else module,
-        neck=dict(type='mmpretrain.GlobalAveragePooling')
-        if backbone == 'swin'
-        else None,
+        neck=dict(type='mmpretrain.GlobalAveragePooling') if backbone == 'swin' else None,
         head=dict(
             type='mmpretrain.LinearClsHead',
             num_classes=5,

@@ -136,9 +136,7 @@ class DMLoRAModel(LowRankModel):
             for kind, indices in zip(('down', 'up'), active, strict=True):
                 count = min(num, len(indices) - min_branches)
                 for _ in range(count):
-                    rng = random.Random(
-                        f'{host.seed}/prune/{len(indices)}/{name}/{kind}'
-                    )
+                    rng = random.Random(f'{host.seed}/prune/{len(indices)}/{name}/{kind}')
                     _drop(adapter, kind, indices, criterion, rng)
         self._host = None
 

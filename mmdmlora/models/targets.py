@@ -72,9 +72,7 @@ def find_targets(
     allowed = {'type', 'parts', *options}
     for target in targets:
         if not isinstance(target, dict) or not isinstance(target.get('type'), str):
-            raise ValueError(
-                f"a target is a dict with a string 'type', not {target!r}."
-            )
+            raise ValueError(f"a target is a dict with a string 'type', not {target!r}.")
         if unknown := set(target) - allowed:
             raise ValueError(
                 f'unknown keys {sorted(unknown)} in target {target!r}; '

@@ -147,9 +147,7 @@ def test_branches_not_drawn_are_untouched(optimizer):
             state = optim.state[model.get_parameter(name)]
             if name not in chosen:
                 for key, was in states[name].items():
-                    assert torch.equal(
-                        torch.as_tensor(state[key]), torch.as_tensor(was)
-                    )
+                    assert torch.equal(torch.as_tensor(state[key]), torch.as_tensor(was))
         if step > 2:
             assert all(not torch.equal(branches(model)[n], before[n]) for n in chosen)
 
@@ -166,9 +164,7 @@ def test_gradient_accumulation_touches_the_union_of_draws():
             union |= drawn_names(model)
         optim.step()
         optim.zero_grad()
-        changed = {
-            n for n, v in branches(model).items() if not torch.equal(v, before[n])
-        }
+        changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
         assert changed == union
 
 

@@ -71,9 +71,7 @@ def test_missing_parameter(tmp_path, source):
     state = source.state_dict()
     del state['layers.1.attn.qkv.weight']
     torch.save(state, tmp_path / 'a.pth')
-    with pytest.raises(
-        ValueError, match=r'1 of 30 parameters.*layers.1.attn.qkv.weight'
-    ):
+    with pytest.raises(ValueError, match=r'1 of 30 parameters.*layers.1.attn.qkv.weight'):
         load(tmp_path / 'a.pth')
 
 

@@ -232,9 +232,7 @@ def refused(state: dict, message: str, model) -> None:
 )
 def test_state_of_another_model_is_refused(other, message):
     options = dict(LOW_RANK['DMLoRAModel'], **other)
-    refused(
-        wrapped('DMLoRAModel', **options).state_dict(), message, build('DMLoRAModel')
-    )
+    refused(wrapped('DMLoRAModel', **options).state_dict(), message, build('DMLoRAModel'))
 
 
 def test_state_of_another_method_or_a_plain_backbone_is_refused():

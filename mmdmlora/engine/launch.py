@@ -1,0 +1,128 @@
+"""What a config needs before mmengine's Runner is built from it on a current PyTorch.
+
+mmengine 0.10.7 assumes a GPU as soon as there is a launcher, passes worker options that
+PyTorch rejects without workers, and fails on mixed precision without a GPU by a bare
+assertion. Each function mends one of the three in the config.
+"""
+
+import os
+import subprocess
+from datetime import timedelta
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from torch import distributed
+
+WORKER_OPTIONS = ('persistent_workers', 'prefetch_factor')
+DDP = 'MMDistributedDataParallel'
+
+# Where a launcher that isn't torchrun says (rank, world size, local rank).
+RANK_VARIABLES = {
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': (
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_SIZE',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
+}
+TORCH_VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')
+
+
+def _without_gpu() -> bool:
+    return get_device() in ('cpu', 'mps')
+
+
+def _type_name(cfg: dict, default: str) -> str:
+    """The name in ``type``, which may be prefixed or a class."""
+    kind = cfg.get('type', default)
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+
+
+def _export_torch_variables(launcher: str) -> None:
+    """Fill in the environment variables that ``init_process_group`` reads."""
+    names = RANK_VARIABLES.get(launcher, TORCH_VARIABLES)
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f'launcher={launcher!r} needs the environment variables {missing}: start '
+            'with torchrun (launcher pytorch), srun (slurm) or mpirun (mpi), or use '
+            "launcher='none' for one process."
+        )
+    for torch_name, name in zip(TORCH_VARIABLES, names, strict=True):
+        os.environ[torch_name] = os.environ[name]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        hosts = subprocess.run(
+            ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+        os.environ['MASTER_ADDR'] = hosts[0]
+    if 'MASTER_ADDR' not in os.environ:
+        raise ValueError(
+            f'launcher={launcher!r} needs the environment variable MASTER_ADDR: set it '
+            'to the host of rank 0.'
+        )
+
+
+def prepare_distributed(cfg: Config) -> None:
+    """Make a distributed run work where no GPU is; change nothing where one is.
+
+    It starts the process group with the backend gloo, which the Runner then finds and
+    uses, and has the model wrapped without device ids.
+
+    Args:
+        cfg (Config): The config of the run; ``cfg.launcher`` counts. Without a GPU its
+            ``model_wrapper_cfg`` is set, or where the user gave one for
+            ``MMDistributedDataParallel``, gets ``device_ids=None``.
+
+    Raises:
+        ValueError: If the launcher is unknown or its environment variables are missing.
+    """
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none' or not _without_gpu():
+        return
+    if launcher not in ('pytorch', *RANK_VARIABLES):
+        raise ValueError(
+            f'Unknown launcher {launcher!r}: use none, pytorch, slurm or mpi.'
+        )
+    if not distributed.is_initialized():
+        _export_torch_variables(launcher)
+        seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+        timeout = None if seconds is None else timedelta(seconds=seconds)
+        distributed.init_process_group('gloo', timeout=timeout)
+    if cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = {'type': DDP, 'broadcast_buffers': False}
+        if 'find_unused_parameters' in cfg:
+            cfg.model_wrapper_cfg.find_unused_parameters = cfg.find_unused_parameters
+    if _type_name(cfg.model_wrapper_cfg, DDP) == DDP:
+        cfg.model_wrapper_cfg.setdefault('device_ids', None)
+
+
+def drop_invalid_worker_options(cfg: Config) -> None:
+    """Remove ``persistent_workers`` and ``prefetch_factor`` where no workers are.
+
+    Args:
+        cfg (Config): The config; its train, val and test data loaders are changed.
+    """
+    for part in ('train', 'val', 'test'):
+        loader = cfg.get(f'{part}_dataloader')
+        if isinstance(loader, dict) and not loader.get('num_workers'):
+            for option in WORKER_OPTIONS:
+                loader.pop(option, None)
+
+
+def check_amp(cfg: Config) -> None:
+    """Refuse mixed precision training where no GPU is.
+
+    Raises:
+        ValueError: If the optimizer wrapper is ``AmpOptimWrapper`` without a GPU.
+    """
+    name = _type_name(cfg.get('optim_wrapper') or {}, 'OptimWrapper')
+    if name == 'AmpOptimWrapper' and _without_gpu():
+        raise ValueError(
+            f'{name} needs a GPU, and PyTorch sees none. Train without --amp '
+            "(optim_wrapper.type='OptimWrapper'), or check the driver and "
+            'CUDA_VISIBLE_DEVICES.'
+        )

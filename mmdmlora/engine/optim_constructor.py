@@ -1,0 +1,57 @@
+"""Parameter groups for parameter-efficient training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.optim import DefaultOptimWrapperConstructor
+from torch import nn
+
+from mmdmlora.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmdmlora.utils import quiet
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Give an optimizer the trained parameters only, and no decay to the scales.
+
+    mmengine's default constructor also hands over the frozen parameters, or makes a
+    group for each parameter, with which PyTorch's batched optimizer kernels lose their
+    point. Here parameters with equal settings share a group.
+
+    Args:
+        optim_wrapper_cfg (dict): As in mmengine.
+        paramwise_cfg (dict, optional): As in mmengine. Unless it has a custom key
+            ``.log_scale``, the scales get no weight decay.
+
+    Raises:
+        ValueError: If nothing in the model is trained.
+    """
+
+    def __init__(
+        self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
+    ) -> None:
+        paramwise_cfg = dict(paramwise_cfg or {})
+        paramwise_cfg['custom_keys'] = {
+            '.log_scale': dict(weight_decay=0.0),
+            **paramwise_cfg.get('custom_keys', {}),
+        }
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+
+    def add_params(
+        self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any
+    ) -> None:
+        if prefix:
+            super().add_params(params, module, prefix, **kwargs)
+            return
+        singles: list[dict] = []
+        with quiet():
+            super().add_params(singles, module, **kwargs)
+        if not singles:
+            raise ValueError(f'no parameter of {type(module).__name__} is trained.')
+        groups: dict[str, dict] = {}
+        for single in singles:
+            settings = {k: v for k, v in single.items() if k != 'params'}
+            group = groups.setdefault(repr(settings), {'params': [], **settings})
+            group['params'] += single['params']
+        params.extend(groups.values())
