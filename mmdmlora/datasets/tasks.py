@@ -1,0 +1,123 @@
+"""The tasks as data: names, folders, classes and image counts of every benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set of a benchmark.
+
+    Attributes:
+        benchmark: The benchmark that the task belongs to, e.g. 'VTAB-1k'.
+        name: The short name, used in the names of config files, e.g. 'clevr-count'.
+        folder: The canonical name of the task's folder, e.g. 'clevr_count'.
+        aliases: Other names of that folder that are in use.
+        group: The task's group in the benchmark, e.g. 'Structured'.
+        num_classes: The number of classes; labels run from 0 to ``num_classes - 1``.
+        num_images: The number of images of each split, by the split's name.
+    """
+
+    benchmark: str
+    name: str
+    folder: str
+    aliases: tuple[str, ...]
+    group: str
+    num_classes: int
+    num_images: dict[str, int] = field(hash=False)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folder names under which the task is found, the canonical one first."""
+        return (self.folder, *self.aliases)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits."""
+        return tuple(self.num_images)
+
+
+def find_task(tasks: Sequence[Task], name: str) -> Task:
+    """Look up a task of one benchmark by any of its names.
+
+    Args:
+        tasks: The benchmark's tasks.
+        name: The task's folder, an alias of it or its short name. Case, ``-`` and ``_``
+            make no difference.
+
+    Raises:
+        ValueError: If no task has that name.
+    """
+    by_name = {
+        _normalise(word): task for task in tasks for word in (task.name, *task.folders)
+    }
+    key = _normalise(str(name))
+    if key in by_name:
+        return by_name[key]
+    nearest = get_close_matches(key, by_name, n=1, cutoff=0.5)
+    hint = f' Did you mean {by_name[nearest[0]].folder!r}?' if nearest else ''
+    raise ValueError(
+        f'{tasks[0].benchmark} has no task {name!r}.{hint} '
+        f'Known tasks: {", ".join(task.folder for task in tasks)}.'
+    )
+
+
+def vtab_task(name: str) -> Task:
+    """Look up a VTAB-1k task, see :func:`find_task`."""
+    return find_task(VTAB_TASKS, name)
+
+
+def _normalise(name: str) -> str:
+    return name.lower().replace('-', '').replace('_', '')
+
+
+# (name, folder, number of classes, number of test images, aliases of the folder...)
+_VTAB = {
+    'Natural': (
+        ('cifar100', 'cifar', 100, 10_000, 'cifar100'),
+        ('caltech101', 'caltech101', 102, 6_084),
+        ('dtd', 'dtd', 47, 1_880),
+        ('flowers102', 'oxford_flowers102', 102, 6_149, 'flowers102'),
+        ('pets', 'oxford_iiit_pet', 37, 3_669, 'oxford_pet', 'pets', 'pet'),
+        ('svhn', 'svhn', 10, 26_032),
+        ('sun397', 'sun397', 397, 21_750),
+    ),
+    'Specialized': (
+        ('camelyon', 'patch_camelyon', 2, 32_768, 'camelyon'),
+        ('eurosat', 'eurosat', 10, 5_400),
+        ('resisc45', 'resisc45', 45, 6_300),
+        ('retinopathy', 'diabetic_retinopathy', 5, 42_670, 'retinopathy'),
+    ),
+    'Structured': (
+        ('clevr-count', 'clevr_count', 8, 15_000),
+        ('clevr-dist', 'clevr_dist', 6, 15_000, 'clevr_distance'),
+        ('dmlab', 'dmlab', 6, 22_735),
+        ('kitti', 'kitti', 4, 711),
+        ('dsprites-loc', 'dsprites_loc', 16, 73_728, 'dsprites_position'),
+        ('dsprites-ori', 'dsprites_ori', 16, 73_728, 'dsprites_orientation'),
+        ('smallnorb-azi', 'smallnorb_azi', 18, 12_150, 'smallnorb_azimuth'),
+        ('smallnorb-ele', 'smallnorb_ele', 9, 12_150, 'smallnorb_elevation'),
+    ),
+}
+
+VTAB_TASKS: tuple[Task, ...] = tuple(
+    Task(
+        benchmark='VTAB-1k',
+        name=name,
+        folder=folder,
+        aliases=tuple(aliases),
+        group=group,
+        num_classes=num_classes,
+        num_images={
+            'train800': 800,
+            'val200': 200,
+            'train800val200': 1000,
+            'test': num_test,
+        },
+    )
+    for group, rows in _VTAB.items()
+    for name, folder, num_classes, num_test, *aliases in rows
+)
