@@ -1,0 +1,38 @@
+"""Runtime of every experiment.
+
+Hooks stand in `default_hooks`, by name: a child config that sets one of them, or a
+`custom_hooks` list of its own, keeps all others.
+"""
+
+default_scope = 'mmdmlora'
+custom_imports = dict(imports=['mmdmlora'])
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(
+        type='CheckpointHook',
+        interval=1,
+        max_keep_ckpts=1,
+        save_best='accuracy/top1',
+        rule='greater',
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    epoch_seed=dict(type='EpochSeedHook'),
+    plain_checkpoint=dict(type='PlainCheckpointHook'),
+    adapter_monitor=dict(type='AdapterMonitorHook'),
+    summary=dict(type='SummaryHook'),
+)
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
+log_level = 'INFO'
+load_from = None
+resume = False
+randomness = dict(seed=0, deterministic=False)

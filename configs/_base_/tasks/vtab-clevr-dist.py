@@ -1,0 +1,2 @@
+_base_ = './vtab.py'
+task = 'clevr-dist'

@@ -1,0 +1,158 @@
+"""From training to a shipped model: interrupt, resume, test, merge."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS as STOCK
+
+from mmdmlora.apis import run as api
+from mmdmlora.registry import MODELS
+from tests.peft_runner import config
+from tests.tiny import images
+
+HOOKS = dict(
+    pruning=dict(type='BranchPruningHook', interval=1, min_branches=2),
+    scalar=dict(type='LearningScalarHook'),
+)
+EPOCHS = 4
+
+
+class PowerCut(Exception):
+    pass
+
+
+class CutHook(Hook):
+    """Fails in the second step of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.epoch == self.epoch and batch_idx == 1:
+            raise PowerCut
+
+
+def experiment(work_dir, backbone='vit', **overrides) -> Config:
+    return config(work_dir, backbone=backbone, epochs=EPOCHS, hooks=HOOKS, **overrides)
+
+
+def trained(work_dir, backbone='vit', cuts=(), **overrides) -> Runner:
+    """Train to the end, with a power cut and a resumption in each epoch of ``cuts``."""
+    for cut in cuts:
+        runner = Runner.from_cfg(
+            api.prepare(experiment(work_dir, backbone, resume=True, **overrides))
+        )
+        runner.register_hook(CutHook(cut))
+        with pytest.raises(PowerCut):
+            runner.train()
+    runner = Runner.from_cfg(
+        api.prepare(experiment(work_dir, backbone, resume=bool(cuts), **overrides))
+    )
+    runner.train()
+    return runner
+
+
+def assert_same_state(one: Path, other: Path) -> None:
+    first, second = (torch.load(p, weights_only=True) for p in (one, other))
+    assert first['state_dict'].keys() == second['state_dict'].keys()
+    for name, tensor in first['state_dict'].items():
+        assert torch.equal(tensor, second['state_dict'][name]), name
+    for index, state in first['optimizer']['state'].items():
+        for key, value in state.items():
+            assert torch.equal(value, second['optimizer']['state'][index][key])
+    scalars = first['message_hub']['log_scalars'], second['message_hub']['log_scalars']
+    for key in ('train/loss', 'train/lr', 'train/branches', 'train/scale'):
+        assert str(scalars[0].get(key)) == str(scalars[1].get(key)), key
+
+
+@pytest.mark.parametrize('cuts', [(1,), (0, 2, 3)])
+def test_interrupted_run_equals_an_uninterrupted_one(tmp_path, cuts):
+    trained(tmp_path / 'whole')
+    trained(tmp_path / 'cut', cuts=cuts)
+    name = f'epoch_{EPOCHS}.pth'
+    assert_same_state(tmp_path / 'whole' / name, tmp_path / 'cut' / name)
+
+
+def test_interrupted_run_with_an_average(tmp_path):
+    ema = dict(custom_hooks=[dict(type='EMAHook', momentum=0.3)])
+    trained(tmp_path / 'whole', **ema)
+    trained(tmp_path / 'cut', cuts=(2,), **ema)
+    name = f'epoch_{EPOCHS}.pth'
+    assert_same_state(tmp_path / 'whole' / name, tmp_path / 'cut' / name)
+
+
+@pytest.mark.parametrize('backbone', ['vit', 'swin', 'convnext'])
+def test_from_training_to_a_stock_model(tmp_path, backbone):
+    runner = trained(tmp_path, backbone, cuts=(1,))
+    last = tmp_path / f'epoch_{EPOCHS}.pth'
+    best = Path(runner.message_hub.get_info('best_ckpt'))
+    for checkpoint in (last, best):
+        metrics = api.test(experiment(tmp_path, backbone), str(checkpoint))
+        assert 0 <= metrics['accuracy/top1'] <= 100
+
+        torch.manual_seed(0)  # the frozen backbone is random: that of the Runner's seed
+        adapted = MODELS.build(experiment(tmp_path, backbone).model)
+        state = torch.load(checkpoint, weights_only=True)['state_dict']
+        adapted.load_state_dict(state, strict=True)
+        adapted.eval()
+        if checkpoint == last:
+            assert adapted.backbone.num_branches == 2
+
+        out = tmp_path / 'out' / 'merged.pth'
+        path = api.merge(experiment(tmp_path, backbone), str(checkpoint), str(out))
+        text = path.read_text()
+        assert 'mmdmlora' not in text
+        stock = STOCK.build(Config.fromfile(path).model)
+        merged = torch.load(out, weights_only=True)
+        stock.load_state_dict(merged['state_dict'], strict=True)
+        stock.eval()
+        assert merged['meta']['dataset_meta']['classes'] == tuple('0123456789')
+        with torch.no_grad():
+            difference = stock(images(), mode='tensor') - adapted(images(), mode='tensor')
+        assert difference.abs().max() < 1e-5
+
+
+def test_stock_configs_get_the_hooks_that_resuming_needs(tmp_path):
+    cfg = experiment(tmp_path)
+    del cfg.default_hooks['plain_checkpoint'], cfg.default_hooks['epoch_seed']
+    api.train(cfg)
+    torch.load(tmp_path / f'epoch_{EPOCHS}.pth', weights_only=True)
+
+
+def test_checkpoint_of_another_config_is_refused(tmp_path):
+    trained(tmp_path)
+    checkpoint = str(tmp_path / f'epoch_{EPOCHS}.pth')
+    other = experiment(tmp_path)
+    other.model.backbone.rank = 3
+    with pytest.raises(ValueError, match='does not fit the config'):
+        api.test(copy.deepcopy(other), checkpoint)
+    with pytest.raises(ValueError, match='does not fit the config'):
+        api.merge(copy.deepcopy(other), checkpoint, str(tmp_path / 'm.pth'))
+    other = experiment(tmp_path)
+    other.model.head.num_classes = 7
+    with pytest.raises(ValueError, match='does not fit the config.*head.fc.weight'):
+        api.test(other, checkpoint)
+    assert not (tmp_path / 'm.pth').exists()
+
+
+def test_missing_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match="no checkpoint '.*none.pth'"):
+        api.test(experiment(tmp_path), str(tmp_path / 'none.pth'))
+
+
+def test_all_missing_files_are_named_at_once(tmp_path):
+    cfg = experiment(tmp_path)
+    cfg.model.backbone.module.init_cfg = dict(
+        type='Pretrained', checkpoint='checkpoints/x.pth'
+    )
+    cfg.weights_source = 'the moon.'
+    cfg.train_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
+    with pytest.raises(ValueError) as error:
+        api.train(cfg)
+    for part in ('checkpoints/x.pth', 'the moon', 'init_cfg.checkpoint=', 'nowhere'):
+        assert part in str(error.value)
