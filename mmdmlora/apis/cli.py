@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from .compose import load_config
+from .compose import LOADERS, load_config
 
 # mmengine puts the chain of classes that it was building before an error's text.
 BUILD_CHAIN = re.compile(r'^(class `\w+` in \S+: )+')
@@ -39,6 +39,8 @@ def config_parser(description: str) -> ArgumentParser:
     parser.add_argument(
         '--work-dir', help='where to write; by default work_dirs/<name of the config>'
     )
+    parser.add_argument('--data-root', help='the folder with the data, for all splits')
+    parser.add_argument('--weights', help="the backbone's checkpoint, a file or URL")
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -63,6 +65,14 @@ def read_config(args: Namespace) -> Config:
     elif config.get('work_dir') is None:
         path = Path(args.config)
         config.work_dir = str(Path('work_dirs') / path.parent.name / path.stem)
+    if args.data_root:
+        for name in LOADERS:
+            if config.get(name):
+                config[name].dataset.data_root = args.data_root
+    if args.weights:
+        config.model.backbone.module.init_cfg = dict(
+            type='Pretrained', checkpoint=args.weights
+        )
     if args.cfg_options:
         config.merge_from_dict(args.cfg_options)
     return config

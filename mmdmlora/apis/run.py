@@ -19,6 +19,15 @@ from mmdmlora.registry import MODELS
 
 from .compose import LOADERS
 
+# Of these alone mmengine accepts None, to switch the hook off.
+MMENGINE_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
 REQUIRED_HOOKS = dict(
     epoch_seed='mmdmlora.EpochSeedHook',
     plain_checkpoint='mmdmlora.PlainCheckpointHook',
@@ -32,13 +41,18 @@ def prepare(config: Config) -> Config:
     stock configs can be used too, and adapts the launch to the machine.
 
     Raises:
-        ValueError: If the backbone's checkpoint or the data is missing, or mixed
-            precision is asked for without a GPU.
+        ValueError: If the backbone's checkpoint or the data is missing, mixed
+            precision is asked for without a GPU, or the run is shorter than its
+            warm-up.
     """
     check_files(config)
+    check_schedule(config)
     hooks = config.setdefault('default_hooks', {})
     for name, hook in REQUIRED_HOOKS.items():
         hooks.setdefault(name, dict(type=hook))
+    for name in [n for n, hook in hooks.items() if hook is None]:
+        if name not in MMENGINE_HOOKS:
+            del hooks[name]
     config.setdefault('launcher', 'none')
     drop_invalid_worker_options(config)
     check_amp(config)
@@ -56,28 +70,41 @@ def check_files(config: Config) -> None:
     model = config.get('model') or {}
     backbone = (model.get('backbone') or {}).get('module') or {}
     init_cfg = backbone.get('init_cfg')
-    file = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
-    if file and '://' not in file and not Path(file).is_file():
-        source = config.get('weights_source')
+    weights = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
+    if weights and '://' not in weights and not Path(weights).is_file():
         missing.append(
-            f'The backbone checkpoint {file!r}'
-            f'{f": fetch {source}" if source else "."} Put it there, or name your file '
-            'with --cfg-options model.backbone.module.init_cfg.checkpoint=FILE.'
+            f'The backbone checkpoint {weights!r}: put it there or name yours with '
+            f'--weights FILE. Source: {config.get("weights_source", "unknown.")}'
         )
-    for name in LOADERS:
-        dataset = (config.get(name) or {}).get('dataset') or {}
-        root = dataset.get('data_root')
-        if root and '://' not in root and not Path(root).is_dir():
-            source = config.get('data_source')
-            missing.append(
-                f'The data folder {root!r}'
-                f'{f": fetch {source}" if source else "."} Put it there, or name your '
-                f'folder with --cfg-options {name}.dataset.data_root=FOLDER, for each '
-                'of the data loaders.'
-            )
-            break
+    datasets = [(config.get(name) or {}).get('dataset') or {} for name in LOADERS]
+    roots = dict.fromkeys(dataset.get('data_root') for dataset in datasets)
+    missing += [
+        f'The data folder {root!r}: put it there or name yours with --data-root FOLDER. '
+        f'Source: {config.get("data_source", "unknown.")}'
+        for root in roots
+        if root and '://' not in root and not Path(root).is_dir()
+    ]
     if missing:
         raise ValueError('\n  '.join(['files are missing.', *missing]))
+
+
+def check_schedule(config: Config) -> None:
+    """Refuse a run that ends before its learning rate has warmed up.
+
+    Raises:
+        ValueError: Naming the schedule and the lengths.
+    """
+    epochs = (config.get('train_cfg') or {}).get('max_epochs')
+    schedulers = config.get('param_scheduler') or []
+    for index, scheduler in enumerate(schedulers if isinstance(schedulers, list) else []):
+        begin = scheduler.get('begin', 0)
+        if epochs and scheduler.get('by_epoch', True) and begin >= epochs:
+            raise ValueError(
+                f'param_scheduler.{index} ({scheduler.type}) begins at epoch {begin}, '
+                f'but the run has train_cfg.max_epochs={epochs}. Give it more epochs, or '
+                'shorten the warm-up: --cfg-options param_scheduler.0.end=N '
+                'param_scheduler.1.begin=N.'
+            )
 
 
 def train(config: Config) -> None:

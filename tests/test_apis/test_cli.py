@@ -25,14 +25,13 @@ def test_without_weights_and_data_it_says_what_to_fetch(tmp_path):
         'train.py',
         str(ROOT / 'configs/dmlora/vit-b16_vtab-dtd.py'),
         f'--work-dir={tmp_path}',
-        '--cfg-options',
-        f'model.backbone.module.init_cfg.checkpoint={tmp_path}/vit.pth',
-        f'train_dataloader.dataset.data_root={tmp_path}/vtab',
+        f'--weights={tmp_path}/vit.pth',
+        f'--data-root={tmp_path}/vtab',
     )
     assert result.returncode == 1
     assert 'Traceback' not in result.stderr
     assert result.stderr.startswith('error: files are missing.')
-    for part in ('vit.pth', 'ViT-B_16.npz', 'init_cfg.checkpoint=FILE', '/vtab'):
+    for part in ('vit.pth', 'ViT-B_16.npz', '--weights FILE', '/vtab', '--data-root'):
         assert part in result.stderr
 
 

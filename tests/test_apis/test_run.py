@@ -124,6 +124,21 @@ def test_stock_configs_get_the_hooks_that_resuming_needs(tmp_path):
     torch.load(tmp_path / f'epoch_{EPOCHS}.pth', weights_only=True)
 
 
+def test_any_hook_can_be_switched_off(tmp_path):
+    cfg = experiment(tmp_path)
+    cfg.merge_from_dict(
+        {
+            'default_hooks.pruning': None,
+            'default_hooks.timer': None,
+            'train_cfg.max_epochs': 2,
+        }
+    )
+    runner = Runner.from_cfg(api.prepare(cfg))
+    names = {type(hook).__name__ for hook in runner.hooks}
+    assert 'LearningScalarHook' in names
+    assert not names & {'BranchPruningHook', 'IterTimerHook'}
+
+
 def test_checkpoint_of_another_config_is_refused(tmp_path):
     trained(tmp_path)
     checkpoint = str(tmp_path / f'epoch_{EPOCHS}.pth')
@@ -154,5 +169,12 @@ def test_all_missing_files_are_named_at_once(tmp_path):
     cfg.train_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
     with pytest.raises(ValueError) as error:
         api.train(cfg)
-    for part in ('checkpoints/x.pth', 'the moon', 'init_cfg.checkpoint=', 'nowhere'):
+    for part in ('checkpoints/x.pth', 'the moon', '--weights', 'nowhere'):
         assert part in str(error.value)
+
+
+def test_run_shorter_than_its_warm_up(tmp_path):
+    schedule = [dict(type='LinearLR', end=5), dict(type='CosineAnnealingLR', begin=5)]
+    cfg = experiment(tmp_path, param_scheduler=schedule)
+    with pytest.raises(ValueError, match='begins at epoch 5, but .*max_epochs=4'):
+        api.train(cfg)
