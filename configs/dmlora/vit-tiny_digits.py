@@ -1,6 +1,9 @@
-"""DMLoRA on the embedded backbone for the embedded task: no download needed.
+"""DMLoRA-LS on the embedded backbone for the embedded task: no download needed.
 
-python tools/train.py configs/dmlora/vit-tiny_digits.py
+    python tools/train.py configs/dmlora/vit-tiny_digits.py
+
+Learning rate, initial scale and pruning interval were chosen on the validation images, see
+docs/embedded_task.md.
 """
 
 _base_ = [
@@ -11,3 +14,7 @@ _base_ = [
 from mmdmlora.apis.compose import compose
 
 globals().update(compose(_base_))
+
+model['backbone']['scale'] = 10.0
+optim_wrapper = dict(optimizer=dict(lr=5e-3))
+default_hooks = dict(branch_pruning=dict(interval=1 / 30))

@@ -1,0 +1,102 @@
+"""Registration, import messages, layers, and what the README says."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import Registry
+from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+
+import mmdmlora
+from mmdmlora import registry
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / 'mmdmlora'
+
+
+def sibling(parent: Registry) -> Registry:
+    """A registry as mmdet and mmseg have one: a child of the root's, beside ours."""
+    return Registry('thing', parent=parent, scope=f'sibling{len(parent.children)}')
+
+
+def test_prefixed_types_resolve_from_every_scope():
+    for models in (MMPRETRAIN_MODELS, sibling(ROOT_MODELS), ROOT_MODELS):
+        assert models.get('mmdmlora.DMLoRAModel') is mmdmlora.DMLoRAModel
+    hooks = sibling(ROOT_HOOKS)
+    assert hooks.get('mmdmlora.BranchPruningHook') is mmdmlora.BranchPruningHook
+
+
+@pytest.mark.parametrize(
+    'name, kind',
+    [
+        ('MODELS', 'ImageClassifier'),
+        ('HOOKS', 'EMAHook'),
+        ('DATASETS', 'CustomDataset'),
+        ('TRANSFORMS', 'PackInputs'),
+        ('METRICS', 'Accuracy'),
+        ('VISUALIZERS', 'UniversalVisualizer'),
+        ('OPTIMIZERS', 'AdamW'),
+        ('LOOPS', 'EpochBasedTrainLoop'),
+    ],
+)
+def test_stock_types_need_no_prefix_in_our_scope(name, kind):
+    assert getattr(registry, name).get(kind) is not None
+
+
+def test_there_is_a_child_of_each_of_mmpretrains_registries():
+    from mmpretrain import registry as parent
+
+    for name in parent.__all__:
+        assert getattr(registry, name).parent is getattr(parent, name), name
+
+
+@pytest.mark.parametrize(
+    'missing, remedy',
+    [('mmcv', 'mmcv-lite'), ('mmpretrain', 'pip install "mmpretrain')],
+)
+def test_import_says_what_to_install(missing, remedy):
+    code = f'import sys; sys.modules[{missing!r}] = None; import mmdmlora'
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith('ImportError: mmdmlora needs') and remedy in last
+
+
+LAYERS = dict(
+    models={'models'},
+    datasets={'datasets'},
+    engine={'engine', 'models'},
+    apis={'apis', 'engine', 'models', 'datasets'},
+)
+
+
+@pytest.mark.parametrize('layer', LAYERS)
+def test_no_import_runs_upward(layer):
+    for path in (PACKAGE / layer).rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = getattr(node, 'module', None) or ''
+            if isinstance(node, ast.ImportFrom) and module.startswith('mmdmlora.'):
+                part = module.split('.')[1]
+                assert part not in LAYERS or part in LAYERS[layer], f'{path}: {module}'
+
+
+def test_readme_and_ci_run_the_same_tests():
+    command = re.search(r'python -m pytest[^`\n]*', (ROOT / 'README.md').read_text())
+    assert command.group() in (ROOT / '.ci' / 'run').read_text()
+
+
+def test_configs_and_tools_that_the_documents_name_exist():
+    from mmdmlora.apis.compose import load_config
+
+    for page in [ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')]:
+        text = page.read_text()
+        for tool in set(re.findall(r'\btools/\w+\.(?:py|sh)', text)):
+            assert (ROOT / tool).is_file(), f'{page.name}: {tool}'
+        for config in set(re.findall(r'\bconfigs/[\w-]+/[\w-]+_[\w-]+\.py', text)):
+            load_config(ROOT / config)
+        for link in re.findall(r'\]\(([\w/.-]+)\)', text):
+            assert (page.parent / link).exists(), f'{page.name}: {link}'
