@@ -2,7 +2,7 @@
 
     python tools/train.py configs/dmlora/vit-tiny_digits.py
 
-Learning rate, initial scale and pruning interval were chosen on the validation images, see
+Learning rate, scale and pruning interval were chosen on the validation images, see
 docs/embedded_task.md.
 """
 

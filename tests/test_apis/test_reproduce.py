@@ -1,0 +1,55 @@
+"""The table of experiments, with training replaced by a stub."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmdmlora.apis import reproduce as module
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Training writes a summary that follows from method and seed."""
+    runs = []
+
+    def train(config):
+        runs.append((config.model.backbone.type, config.randomness.seed, config.resume))
+        work_dir = Path(config.work_dir)
+        work_dir.mkdir(parents=True)
+        score = {'LinearProbeModel': 80, 'LoRAModel': 90, 'DMLoRAModel': 85}
+        kind = config.model.backbone.type.removeprefix('mmdmlora.')
+        summary = {
+            'test accuracy/top1': score[kind] + config.randomness.seed,
+            'trained parameters': 1000 * score[kind],
+        }
+        (work_dir / 'summary.json').write_text(json.dumps(summary))
+
+    monkeypatch.setattr(module, 'train', train)
+    return runs
+
+
+def test_every_method_and_seed_once(trained, tmp_path):
+    text = module.reproduce('digits', CONFIGS, tmp_path)
+    assert len(trained) == 9 and {seed for _, seed, _ in trained} == {0, 1, 2}
+    assert all(resume for *_, resume in trained)
+    rows = {line.split('|')[1].strip(): line for line in text.splitlines()[2:]}
+    assert '| 91.00 ± 1.00 | 90.00, 91.00, 92.00 | 90,000 |' in rows['LoRA']
+    assert '| 86.00 ± 1.00 |' in rows['DMLoRA-LS']
+    assert '| 81.00 ± 1.00 |' in rows['Linear probe']
+
+
+def test_finished_runs_are_not_repeated(trained, tmp_path):
+    first = module.reproduce('digits', CONFIGS, tmp_path)
+    (tmp_path / 'digits' / 'lora' / '1' / 'summary.json').unlink()
+    (tmp_path / 'digits' / 'lora' / '1').rmdir()
+    trained.clear()
+    assert module.reproduce('digits', CONFIGS, tmp_path) == first
+    assert trained == [('mmdmlora.LoRAModel', 1, True)]
+
+
+def test_unknown_table(tmp_path):
+    with pytest.raises(ValueError, match=r"no table 'x': known are \['digits'\]"):
+        module.reproduce('x', CONFIGS, tmp_path)
