@@ -38,6 +38,4 @@ def check_requirements() -> None:
             warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformable')
             register_all_modules(init_default_scope=False)
     except Exception as error:
-        raise ImportError(
-            f'{MMPRETRAIN_REMEDY} (import mmpretrain: {error})'
-        ) from error
+        raise ImportError(f'{MMPRETRAIN_REMEDY} (import mmpretrain: {error})') from error

@@ -1,13 +1,22 @@
 """Settings of every test."""
 
+from uuid import uuid4
+
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(autouse=True, scope='session')
 def one_thread():
     """Tiny models are slower with more threads, above all on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_scope():
+    """A Runner leaves its default scope behind, in which the next test would build."""
+    DefaultScope.get_instance(uuid4().hex, scope_name='mmdmlora')
 
 
 def pytest_collection_modifyitems(items):

@@ -4,7 +4,7 @@ mmengine 0.10.7 writes objects that ``torch.load(weights_only=True)``, the defau
 current PyTorch, refuses; it loads web addresses with ``weights_only=False``; and
 ``Runner.resume`` executes ``checkpoint['meta']['config']`` as Python. All three are
 mended here, by :func:`install_safe_loaders`. Once upstream does the same, this file can
-go except for ``.safetensors`` files and the ``mmdmlora://`` scheme.
+go except for ``.safetensors`` and ``.npz`` files and the ``mmdmlora://`` scheme.
 """
 
 import re
@@ -162,10 +162,12 @@ def _explain(error: Exception) -> str:
     text = str(error).strip()
     detail = re.search(r'WeightsUnpickler error:\s*(.+)', text)
     reason = detail[1] if detail else text.partition('\n')[0]
-    wanted = re.search(r'GLOBAL (\S+)|reduce for unrecognized function (.+)', text)
+    wanted = re.search(
+        r'GLOBAL (\S+)|reduce for unrecognized function (.+)|(Object arrays)', text
+    )
     if wanted:
         return (
-            f'refused, because it asks for {wanted[1] or wanted[2]}, which may run '
+            f'refused, because it asks for {wanted[wanted.lastindex]}, which may run '
             'code. Where the file comes from, save its state dict alone (torch.save '
             'or safetensors)'
         )
@@ -178,14 +180,15 @@ def _explain(error: Exception) -> str:
 def load_checkpoint_file(path: str | Path, map_location: MapLocation = 'cpu') -> dict:
     """Load a checkpoint from a local file without running anything it contains.
 
-    ``.safetensors`` files give a dict of tensors. Any other file goes through
-    ``torch.load(weights_only=True)``; a stock OpenMMLab checkpoint loads too, with its
-    history buffers and NumPy values rebuilt from their raw numbers.
+    ``.safetensors`` and NumPy's ``.npz`` files give a dict of tensors. Any other file
+    goes through ``torch.load(weights_only=True)``; a stock OpenMMLab checkpoint loads
+    too, with its history buffers and NumPy values rebuilt from their raw numbers.
 
     Args:
         path (str | Path): The file.
         map_location (str | device | callable | dict, optional): As in ``torch.load``,
-            but None means ``'cpu'``. Only a device counts for ``.safetensors``.
+            but None means ``'cpu'``. Only a device counts for ``.safetensors`` and
+            ``.npz``.
 
     Returns:
         dict: The checkpoint, without ``meta.config``.
@@ -203,10 +206,13 @@ def load_checkpoint_file(path: str | Path, map_location: MapLocation = 'cpu') ->
         raise FileNotFoundError(f'{path} can not be found.')
     map_location = 'cpu' if map_location is None else map_location
     try:
+        is_device = isinstance(map_location, (str, torch.device))
+        device = str(map_location) if is_device else 'cpu'
         if path.endswith('.safetensors'):
-            is_device = isinstance(map_location, (str, torch.device))
-            device = str(map_location) if is_device else 'cpu'
             return safetensors.torch.load_file(path, device=device)
+        if path.endswith('.npz'):
+            with np.load(path, allow_pickle=False) as arrays:
+                return {k: torch.as_tensor(v, device=device) for k, v in arrays.items()}
         with _inert_globals():
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
         checkpoint = _revive(checkpoint)

@@ -91,6 +91,23 @@ class PEFTModel(BaseModule):
             f'parameters ({100 * trained / total:.2f} %)'
         )
 
+    def init_weights(self) -> None:
+        """Nothing to do: construction has loaded the backbone.
+
+        Raises:
+            ValueError: If a surrounding model has just overwritten the frozen weights,
+                as the ``init_cfg`` of mmpretrain's Swin and ConvNeXt base configs does.
+        """
+        frozen = self._frozen_parameters()
+        if any(p.is_meta for p in frozen.values()):
+            return
+        row = first_difference(fingerprint(frozen.values()), self._constructed)
+        if row is not None:
+            raise ValueError(
+                'the init_cfg of the model around the wrapper has overwritten the frozen '
+                f'backbone ({list(frozen)[row]!r}): set model.init_cfg=None.'
+            )
+
     def merge(self) -> nn.Module:
         """Fold the adapters into a copy of the backbone.
 
@@ -121,6 +138,9 @@ class PEFTModel(BaseModule):
             for name, tensor in self._full_state().items()
             if tensor.requires_grad or (prefixes and name.startswith(prefixes))
         )
+        frozen = self._frozen_parameters()
+        if not any(p.is_meta for p in frozen.values()):
+            self._constructed = fingerprint(frozen.values())
         self._register_state_dict_hook(_keep_trained)
         print_log(self.summary(), logger='current')
 

@@ -300,3 +300,20 @@ def test_wrapper_shows_the_backbones_attributes():
     assert model.train() is model and model.eval() is model
     with pytest.raises(AttributeError, match='nonsense'):
         _ = model.nonsense
+
+
+def test_initialising_the_model_around_leaves_the_wrapper_alone():
+    config = classifier_config('swin', dict(type='mmdmlora.DMLoRAModel', rank=2))
+    model = MODELS.build(config)
+    before = {n: p.clone() for n, p in model.backbone.named_parameters()}
+    model.init_weights()
+    for name, parameter in model.backbone.named_parameters():
+        assert torch.equal(parameter, before[name]), name
+
+
+def test_an_outer_init_cfg_that_overwrites_the_backbone_is_refused():
+    """As in mmpretrain's base configs of Swin and ConvNeXt."""
+    config = classifier_config('swin', dict(type='mmdmlora.DMLoRAModel', rank=2))
+    config['init_cfg'] = [dict(type='TruncNormal', layer='Linear', std=0.02)]
+    with pytest.raises(ValueError, match='set model.init_cfg=None'):
+        MODELS.build(config).init_weights()

@@ -1,0 +1,119 @@
+"""The converter as a user runs it: what it says and what it writes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+from safetensors.torch import load_file, save_file
+
+from mmdmlora.apis.convert import convert_file
+from mmdmlora.engine import load_checkpoint_file
+from tests.backbones import build, layouts, outputs
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'convert_backbone.py'
+
+
+def run(*args):
+    command = [sys.executable, str(TOOL), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_jax_file_becomes_a_stock_checkpoint(tmp_path):
+    source, stock = build('vit')
+    np.savez(tmp_path / 'ViT.npz', **layouts('vit', source)['JAX'])
+    result = run(tmp_path / 'ViT.npz', tmp_path / 'new' / 'vit.pth')
+    assert result.returncode == 0, result.stderr
+    parameters = sum(p.numel() for p in stock.parameters())
+    assert result.stdout.splitlines()[-3:] == [
+        'format:       JAX ViT',
+        'architecture: VisionTransformer, embed dim 24, depth 3, patch size 8, '
+        f'{parameters:,} parameters',
+        f'converted:    {tmp_path}/new/vit.pth',
+    ]
+    load_checkpoint(stock, str(tmp_path / 'new' / 'vit.pth'), strict=True)
+    theirs, ours = outputs(source, stock, 'vit')
+    assert (theirs - ours).abs().max() < 1e-5
+    assert [p.name for p in (tmp_path / 'new').iterdir()] == ['vit.pth']
+
+    again = run(tmp_path / 'ViT.npz', tmp_path / 'new' / 'vit.pth')
+    assert again.returncode == 1
+    assert 'Traceback' not in again.stderr
+    assert again.stderr.startswith('error: ')
+    assert 'exists: name another file, or use --force' in again.stderr
+
+
+def test_safetensors_in_and_out(tmp_path):
+    source, stock = build('swin')
+    state = {k: v.half() for k, v in source.state_dict().items()}
+    save_file(state, tmp_path / 'swin.safetensors')
+    out = tmp_path / 'out.safetensors'
+    out.write_text('old')
+    arch = convert_file(str(tmp_path / 'swin.safetensors'), out, force=True)
+    assert arch.source == 'timm Swin'
+    written = load_file(out)
+    assert written['stages.0.downsample.reduction.weight'].dtype == torch.float16
+    stock.load_state_dict(written, strict=True)
+
+
+@pytest.mark.parametrize('out', ['out.npz', 'out'])
+def test_other_endings_are_refused(tmp_path, out):
+    with pytest.raises(ValueError, match='must end in .pth or .safetensors'):
+        convert_file('none.pth', tmp_path / out)
+
+
+def faulty(folder: Path, kind: str) -> Path:
+    path = folder / f'{kind}.npz'
+    arrays = layouts('vit', build('vit')[0])['JAX']
+    if kind == 'pickled':
+        arrays['cls'] = np.array([print, 1], dtype=object)
+    if kind == 'unknown':
+        arrays = {'conv1/kernel': np.zeros(3)}
+    if kind == 'incomplete':
+        del arrays['Transformer/encoderblock_1/LayerNorm_0/scale']
+    if kind != 'missing':
+        np.savez(path, **arrays)
+    if kind == 'cut':
+        path.write_bytes(path.read_bytes()[:-3000])
+    if kind == 'text':
+        path.write_text('<html>404</html>')
+    return path
+
+
+MESSAGES = dict(
+    missing='there is no file',
+    cut='cut off or damaged',
+    text='cut off or damaged',
+    pickled='refused, because it asks for Object arrays',
+    unknown=r'names are unknown.*conv1/kernel',
+    incomplete=r'incomplete.*layers\.1\.ln1\.weight',
+)
+
+
+@pytest.mark.parametrize('kind', MESSAGES)
+def test_a_faulty_source_leaves_the_old_file(tmp_path, kind):
+    out = tmp_path / 'out.pth'
+    out.write_text('old')
+    with pytest.raises(ValueError, match=MESSAGES[kind]):
+        convert_file(str(faulty(tmp_path, kind)), out, force=True)
+    assert out.read_text() == 'old'
+
+
+def test_a_fault_ends_with_a_message(tmp_path):
+    result = run(faulty(tmp_path, 'cut'), tmp_path / 'out.pth')
+    assert result.returncode == 1
+    assert 'Traceback' not in result.stderr
+    assert result.stderr.startswith('error: ')
+    assert 'cut.npz' in result.stderr and 'cut off or damaged' in result.stderr
+    assert not (tmp_path / 'out.pth').exists()
+
+
+def test_npz_arrays_become_tensors(tmp_path):
+    np.savez(tmp_path / 'a.npz', x=np.arange(3.0), y=np.ones((2, 2), np.float16))
+    loaded = load_checkpoint_file(tmp_path / 'a.npz')
+    assert loaded.keys() == {'x', 'y'}
+    assert torch.equal(loaded['x'], torch.arange(3.0, dtype=torch.float64))
+    assert loaded['y'].dtype == torch.float16
