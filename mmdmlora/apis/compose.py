@@ -13,9 +13,17 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmdmlora.datasets.tasks import vtab_task
+from mmdmlora.datasets.tasks import BENCHMARKS, find_task
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# The argument of a sizing step, and whether it wants a pair of lengths.
+SIZES = dict(
+    Resize=('scale', True),
+    ResizeEdge=('scale', False),
+    RandomResizedCrop=('scale', False),
+    RandomCrop=('crop_size', False),
+    CenterCrop=('crop_size', False),
+)
 TEMPLATE = """_base_ = [
     '../_base_/backbones/{backbone}.py',
     '../_base_/methods/{method}.py',
@@ -33,15 +41,17 @@ def compose(base: dict) -> dict:
     Args:
         base: The merged bases (``_base_`` inside a config file). The backbone's gives
             ``model`` and ``input_size``, the method's gives ``method``, the task's gives
-            the data loaders and pipelines and either ``task``, a name of the table of
-            tasks, or ``num_classes``.
+            the data loaders and pipelines and either ``benchmark`` and ``task``, names
+            of the table of tasks, or ``num_classes``.
 
     Returns:
         dict: ``model`` with the backbone wrapped by the method and a head for the
         task's classes, and the data loaders with their task and pipelines, images
         resized to the backbone's input.
     """
-    task = vtab_task(base['task']) if 'task' in base else None
+    task = None
+    if 'task' in base:
+        task = find_task(BENCHMARKS[base['benchmark']], base['task'])
     added: dict = dict(
         model=dict(
             backbone=dict(
@@ -56,7 +66,7 @@ def compose(base: dict) -> dict:
         kind = 'train' if name == 'train_dataloader' else 'test'
         dataset = dict(pipeline=_resized(base[f'{kind}_pipeline'], base['input_size']))
         if task:
-            dataset['task'] = task.name
+            dataset['task' if task.benchmark == 'VTAB-1k' else 'name'] = task.name
         added[name] = dict(dataset=dataset)
     if task and task.group == 'Structured' and 'structured_hooks' in base:
         added['default_hooks'] = base['structured_hooks']
@@ -64,11 +74,18 @@ def compose(base: dict) -> dict:
 
 
 def _resized(pipeline: list[dict], size: int) -> list[dict]:
-    """The pipeline with ``size`` where a resizing step names no scale."""
+    """The pipeline for images of ``size``, where a sizing step names no size.
+
+    Resizing before a crop goes to 8/7 of the size (256 for 224).
+    """
     pipeline = copy.deepcopy(pipeline)
-    for transform in pipeline:
-        if transform['type'] == 'Resize':
-            transform.setdefault('scale', (size, size))
+    is_cropped = any(step['type'] in ('RandomCrop', 'CenterCrop') for step in pipeline)
+    for step in pipeline:
+        if step['type'] in SIZES:
+            key, is_pair = SIZES[step['type']]
+            has_margin = is_cropped and step['type'] in ('Resize', 'ResizeEdge')
+            length = size * 8 // 7 if has_margin else size
+            step.setdefault(key, (length, length) if is_pair else length)
     return pipeline
 
 

@@ -1,7 +1,35 @@
 """The data sets and the table of their tasks."""
 
 from .digits import Digits
-from .tasks import VTAB_TASKS, Task, find_task, vtab_task
+from .fewshot import FewShotFGVC
+from .fgvc import FGVC
+from .subset import take_subset
+from .tasks import (
+    BENCHMARKS,
+    FEWSHOT_TASKS,
+    FGVC_TASKS,
+    VTAB_TASKS,
+    Task,
+    fewshot_task,
+    fgvc_task,
+    find_task,
+    vtab_task,
+)
 from .vtab import VTAB1k
 
-__all__ = ['VTAB_TASKS', 'Digits', 'Task', 'VTAB1k', 'find_task', 'vtab_task']
+__all__ = [
+    'BENCHMARKS',
+    'FEWSHOT_TASKS',
+    'FGVC_TASKS',
+    'VTAB_TASKS',
+    'Digits',
+    'FGVC',
+    'FewShotFGVC',
+    'Task',
+    'VTAB1k',
+    'fewshot_task',
+    'fgvc_task',
+    'find_task',
+    'take_subset',
+    'vtab_task',
+]

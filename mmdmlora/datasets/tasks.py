@@ -16,9 +16,11 @@ class Task:
         name: The short name, used in the names of config files, e.g. 'clevr-count'.
         folder: The canonical name of the task's folder, e.g. 'clevr_count'.
         aliases: Other names of that folder that are in use.
-        group: The task's group in the benchmark, e.g. 'Structured'.
+        group: The task's group in the benchmark, e.g. 'Structured'; the benchmark's name
+            where it has no groups.
         num_classes: The number of classes; labels run from 0 to ``num_classes - 1``.
-        num_images: The number of images of each split, by the split's name.
+        num_images: The number of images of each split, by the split's name. The
+            training images of a few-shot task are those of one shot.
     """
 
     benchmark: str
@@ -68,6 +70,16 @@ def find_task(tasks: Sequence[Task], name: str) -> Task:
 def vtab_task(name: str) -> Task:
     """Look up a VTAB-1k task, see :func:`find_task`."""
     return find_task(VTAB_TASKS, name)
+
+
+def fgvc_task(name: str) -> Task:
+    """Look up an FGVC task, see :func:`find_task`."""
+    return find_task(FGVC_TASKS, name)
+
+
+def fewshot_task(name: str) -> Task:
+    """Look up a few-shot task, see :func:`find_task`."""
+    return find_task(FEWSHOT_TASKS, name)
 
 
 def _normalise(name: str) -> str:
@@ -121,3 +133,60 @@ VTAB_TASKS: tuple[Task, ...] = tuple(
     for group, rows in _VTAB.items()
     for name, folder, num_classes, num_test, *aliases in rows
 )
+
+# (name, number of classes, images in train, val and test, names of the folder...)
+_FGVC = (
+    ('cub', 200, 5_394, 600, 5_794, 'CUB_200_2011', 'CUB-200-2011', 'cub'),
+    ('nabirds', 555, 21_536, 2_393, 24_633, 'nabirds', 'NABirds'),
+    ('flowers', 102, 1_020, 1_020, 6_149, 'OxfordFlowers', 'OxfordFlower'),
+    ('dogs', 120, 10_800, 1_200, 8_580, 'StanfordDogs', 'Stanford-dogs'),
+    ('cars', 196, 7_329, 815, 8_041, 'StanfordCars', 'Stanford-cars'),
+)
+
+FGVC_TASKS: tuple[Task, ...] = tuple(
+    Task(
+        benchmark='FGVC',
+        name=name,
+        folder=folder,
+        aliases=tuple(aliases),
+        group='FGVC',
+        num_classes=num_classes,
+        num_images={
+            'train': num_train,
+            'val': num_val,
+            'trainval': num_train + num_val,
+            'test': num_test,
+        },
+    )
+    for name, num_classes, num_train, num_val, num_test, folder, *aliases in _FGVC
+)
+
+_FLOWERS_ALIASES = ('oxford_flowers102', 'oxford-flowers102')
+
+# (name, number of classes, images in val and test, names of the folder...)
+_FEWSHOT = (
+    ('food101', 101, 20_200, 30_300, 'food-101', 'food101'),
+    ('aircraft', 100, 3_333, 3_333, 'fgvc_aircraft', 'fgvc-aircraft'),
+    ('flowers', 102, 1_633, 2_463, 'oxford_flowers', *_FLOWERS_ALIASES),
+    ('pets', 37, 736, 3_669, 'oxford_pets', 'oxford-pets'),
+    ('cars', 196, 1_635, 8_041, 'stanford_cars', 'standford-cars'),
+)
+
+FEWSHOT_TASKS: tuple[Task, ...] = tuple(
+    Task(
+        benchmark='few-shot',
+        name=name,
+        folder=folder,
+        aliases=tuple(aliases),
+        group='few-shot',
+        num_classes=num_classes,
+        num_images={'train': num_classes, 'val': num_val, 'test': num_test},
+    )
+    for name, num_classes, num_val, num_test, folder, *aliases in _FEWSHOT
+)
+
+BENCHMARKS: dict[str, tuple[Task, ...]] = {
+    'VTAB-1k': VTAB_TASKS,
+    'FGVC': FGVC_TASKS,
+    'few-shot': FEWSHOT_TASKS,
+}

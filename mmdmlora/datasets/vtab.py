@@ -11,6 +11,7 @@ from mmpretrain.datasets import BaseDataset
 
 from ..registry import DATASETS
 from .image_list import read_image_list
+from .subset import check_subset, take_subset
 from .tasks import Task, vtab_task
 
 
@@ -61,12 +62,15 @@ class VTAB1k(BaseDataset):
         task (str): The task, by any of its names in :data:`VTAB_TASKS`.
         split (str): 'train800', 'val200', 'train800val200' or 'test'.
         pipeline (Sequence): The processing pipeline. Defaults to ().
+        subset (float): The share of a training split to use, see
+            :func:`~mmdmlora.datasets.take_subset`. Defaults to 1.0.
+        subset_seed (int): The seed of the subset. Defaults to 0.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`. The
             archive has no class names: they are '0', '1', ... unless ``classes`` gives
             others.
 
     Raises:
-        ValueError: If the task or split is unknown, the task's folder is not in
+        ValueError: If the task, split or subset is unknown, the task's folder is not in
             ``data_root``, or its list is broken. A list whose length differs from the
             table is read with a warning.
 
@@ -80,7 +84,14 @@ class VTAB1k(BaseDataset):
     """
 
     def __init__(
-        self, data_root: str, task: str, split: str, pipeline: Sequence = (), **kwargs
+        self,
+        data_root: str,
+        task: str,
+        split: str,
+        pipeline: Sequence = (),
+        subset: float = 1.0,
+        subset_seed: int = 0,
+        **kwargs,
     ):
         self.task = vtab_task(task)
         if split not in self.task.splits:
@@ -88,7 +99,10 @@ class VTAB1k(BaseDataset):
                 f'VTAB-1k has no split {split!r}. Known splits: '
                 f'{", ".join(self.task.splits)}.'
             )
+        check_subset(subset, subset_seed, split)
         self.split = split
+        self.subset = subset
+        self.subset_seed = subset_seed
         data_root = os.path.expanduser(data_root or '')
         folder = _find_folder(data_root, self.task) or self.task.folder
         super().__init__(
@@ -113,7 +127,7 @@ class VTAB1k(BaseDataset):
             )
 
     def load_data_list(self) -> list[dict]:
-        """Read the split's list and check it."""
+        """Read the split's list, check it and take the subset."""
         if not os.path.isdir(self.img_prefix):
             raise ValueError(_explain_missing(self.data_root, self.task))
         samples = read_image_list(self.ann_file, self.img_prefix, self.task.num_classes)
@@ -126,13 +140,14 @@ class VTAB1k(BaseDataset):
                 logger='current',
                 level=logging.WARNING,
             )
-        return samples
+        return take_subset(samples, self.subset, self.subset_seed)
 
     def extra_repr(self) -> list[str]:
         """The lines of ``repr`` that this data set adds."""
         return [
             f'Task: \t{self.task.folder} ({self.task.group})',
             f'Split: \t{self.split}',
+            f'Subset: \t{self.subset:.4g} (seed {self.subset_seed})',
             *super().extra_repr(),
         ]
 

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from mmdmlora.apis.compose import TEMPLATE, load_config
-from mmdmlora.datasets.tasks import VTAB_TASKS, vtab_task
-from mmdmlora.registry import DATASETS, HOOKS, MODELS
+from mmdmlora.datasets.tasks import BENCHMARKS, find_task
+from mmdmlora.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FILES = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
@@ -17,18 +17,31 @@ PARTS = {
     kind: sorted(p.stem for p in (CONFIGS / '_base_' / kind).glob('*.py'))
     for kind in ('backbones', 'methods', 'tasks')
 }
-TASKS = [t for t in PARTS['tasks'] if t != 'vtab']
+ENDS = ('LoadImageFromFile', 'PackInputs')
+PREFIXES = {'vtab': 'VTAB-1k', 'fgvc': 'FGVC', 'fewshot': 'few-shot'}
+# Others build on a base: vtab-dtd on vtab.
+BASES = {t.split('-', 1)[0] for t in PARTS['tasks'] if '-' in t}
+TASKS = [t for t in PARTS['tasks'] if t not in BASES]
 COMBINATIONS = [
     f'{method}/{backbone}_{task}.py'
     for method in PARTS['methods']
     for backbone in PARTS['backbones']
     for task in TASKS
+    # Every method with every task and every backbone; all of all would take minutes.
+    if backbone == 'vit-tiny' or task == 'vtab-dtd'
 ]
 
 
-@pytest.fixture(autouse=True)
-def scope():
-    init_default_scope('mmdmlora')
+def output_size(pipeline: list) -> int:
+    """The size of the images that come out of a pipeline, which has to build."""
+    pipeline = [step for step in pipeline if step['type'] not in ENDS]
+    steps = [TRANSFORMS.build(dict(step)) for step in pipeline]
+    data = dict(img=np.zeros((300, 500, 3), np.uint8), img_shape=(300, 500))
+    for step in steps:
+        data = step(data)
+    height, width = data['img'].shape[:2]
+    assert height == width
+    return height
 
 
 def check(cfg: Config, classes: int) -> None:
@@ -39,8 +52,7 @@ def check(cfg: Config, classes: int) -> None:
     for name in ('train_dataloader', 'test_dataloader'):
         dataset = cfg[name].dataset
         assert DATASETS.get(dataset['type']) is not None
-        resize = next(t for t in dataset.pipeline if t['type'] == 'Resize')
-        assert resize['scale'] == (cfg.input_size, cfg.input_size)
+        assert output_size(dataset.pipeline) == cfg.input_size
     cfg.model.backbone.module.init_cfg = None
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
@@ -49,12 +61,19 @@ def check(cfg: Config, classes: int) -> None:
 
 
 def expected_classes(name: str) -> int:
-    task = name.removesuffix('.py').split('_', 1)[1]
-    return 10 if task == 'digits' else vtab_task(task.removeprefix('vtab-')).num_classes
+    part = name.removesuffix('.py').split('_', 1)[1]
+    prefix, _, task = part.partition('-')
+    if prefix not in PREFIXES:
+        return Config.fromfile(CONFIGS / f'_base_/tasks/{part}.py').num_classes
+    return find_task(BENCHMARKS[PREFIXES[prefix]], task).num_classes
 
 
-def test_there_are_configs_for_all_of_vtab():
-    assert {f'vtab-{task.name}' for task in VTAB_TASKS} <= set(TASKS)
+def test_there_are_configs_for_every_task_of_the_table():
+    assert {t for t in TASKS if t.startswith(tuple(PREFIXES))} == {
+        f'{prefix}-{task.name}'
+        for prefix, benchmark in PREFIXES.items()
+        for task in BENCHMARKS[benchmark]
+    }
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda p: f'{p.parent.name}/{p.name}')
@@ -72,7 +91,7 @@ def test_a_file_starts_from_what_its_name_composes(path):
 
 
 def test_every_combination_composes():
-    assert len(COMBINATIONS) >= 4 * 2 * 20
+    assert len(COMBINATIONS) >= 4 * 30 + 4
     for name in COMBINATIONS:
         cfg = load_config(CONFIGS / name)
         assert cfg.model.head.num_classes == expected_classes(name), name
@@ -82,10 +101,66 @@ def test_every_combination_composes():
 
 
 @pytest.mark.parametrize(
-    'name', ['lora/vit-b16_vtab-clevr-count.py', 'linear/vit-tiny_digits.py']
+    'name',
+    [
+        'lora/vit-b16_vtab-clevr-count.py',
+        'linear/vit-tiny_digits.py',
+        'dmlora/vit-b16_fgvc-nabirds.py',
+        'lora/vit-tiny_fgvc-cub.py',
+        'dmlora/vit-b16_fewshot-food101.py',
+        'lora/vit-tiny_fewshot-cars.py',
+    ],
 )
 def test_composed_configs_build(name):
     check(load_config(CONFIGS / name), expected_classes(name))
+
+
+def sizes(pipeline: list) -> list:
+    steps = [s for s in pipeline if 'Crop' in s['type'] or 'Resize' in s['type']]
+    return [(s['type'], s.get('scale', s.get('crop_size'))) for s in steps]
+
+
+def test_sizes_follow_the_backbone():
+    fgvc, few, tiny, vtab = (
+        load_config(CONFIGS / f'lora/{name}.py')
+        for name in (
+            *('vit-b16_fgvc-cub', 'vit-b16_fewshot-pets'),
+            *('vit-tiny_fgvc-cub', 'vit-b16_vtab-dtd'),
+        )
+    )
+    train, val, test = (
+        sizes(fgvc[f'{split}_dataloader'].dataset.pipeline)
+        for split in ('train', 'val', 'test')
+    )
+    assert train == [('ResizeEdge', 256), ('RandomCrop', 224)]
+    assert val == test == [('ResizeEdge', 256), ('CenterCrop', 224)]
+    train, test = (
+        sizes(few[f'{split}_dataloader'].dataset.pipeline) for split in ('train', 'test')
+    )
+    assert train == [('RandomResizedCrop', 224)]
+    assert test == [('Resize', (256, 256)), ('CenterCrop', 224)]
+    tiny = sizes(tiny.train_dataloader.dataset.pipeline)
+    assert tiny == [('ResizeEdge', 36), ('RandomCrop', 32)]
+    assert sizes(vtab.test_dataloader.dataset.pipeline) == [('Resize', (224, 224))]
+
+
+def test_splits_and_names_of_the_data_sets():
+    fgvc = load_config(CONFIGS / 'lora/vit-b16_fgvc-cub.py')
+    few = load_config(CONFIGS / 'lora/vit-b16_fewshot-cars.py')
+    for cfg, name, splits in (
+        (fgvc, 'cub', ('train', 'val', 'test')),
+        (few, 'cars', ('train', 'test')),
+    ):
+        for split in splits:
+            dataset = cfg[f'{split}_dataloader'].dataset
+            assert (dataset.name, dataset.split) == (name, split)
+            built = DATASETS.build({**dataset, 'lazy_init': True})
+            assert len(built.metainfo['classes']) == cfg.model.head.num_classes
+    few.merge_from_dict(
+        {'train_dataloader.dataset.num_shots': 4, 'train_dataloader.dataset.seed': 2}
+    )
+    built = DATASETS.build({**few.train_dataloader.dataset, 'lazy_init': True})
+    assert (built.num_shots, built.seed) == (4, 2)
 
 
 def test_a_composed_config_can_be_dumped_and_read(tmp_path):

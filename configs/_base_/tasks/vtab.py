@@ -4,6 +4,7 @@ All choices belong on `val200` with `train_dataloader.dataset.split=train800`; t
 model is trained on both and its last epoch is reported.
 """
 
+benchmark = 'VTAB-1k'
 data_source = (
     "the VTAB-1k archive that NOAH's and RepAdapter's repositories link to, unpacked to "
     '<data_root>/<task>/{train800,val200,train800val200,test}.txt and '

@@ -1,0 +1,2 @@
+_base_ = './fewshot.py'
+task = 'pets'

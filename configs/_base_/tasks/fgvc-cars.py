@@ -1,0 +1,2 @@
+_base_ = './fgvc.py'
+task = 'cars'

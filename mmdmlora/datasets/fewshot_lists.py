@@ -1,0 +1,108 @@
+"""Reading the few-shot lists of NOAH and CoOp."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+
+from .task_dataset import Entry
+
+
+def draw_shots(entries: list[Entry], num_shots: int, seed: int) -> list[Entry]:
+    """Draw images of each class, the same as CoOp's code.
+
+    Classes are taken in the order in which they first occur, from one stream of random
+    numbers. A class with no more images than ``num_shots`` keeps them all.
+
+    Args:
+        entries: All training images.
+        num_shots: How many images to draw of each class.
+        seed: The seed of Python's generator; the global one is left alone.
+    """
+    generator = random.Random(seed)
+    classes: dict[int, list[Entry]] = {}
+    for entry in entries:
+        classes.setdefault(entry.label, []).append(entry)
+    drawn = []
+    for members in classes.values():
+        enough = len(members) >= num_shots
+        drawn += generator.sample(members, num_shots) if enough else members
+    return drawn
+
+
+def read_noah(file: str) -> list[Entry]:
+    """Read a list of ``<image path> <label>`` lines; a repeated line counts once."""
+    labels: dict[str, int] = {}
+    entries = []
+    for number, line in _lines(file):
+        where = f'{file}, line {number}'
+        path, _, label = line.rpartition(' ')
+        if not path or not label.isdecimal():
+            raise ValueError(
+                f'{where}: expected "<image path> <label>", but got {line!r}. Fetch the '
+                'list again.'
+            )
+        if path not in labels:
+            labels[path] = int(label)
+            entries.append(Entry(path, int(label), where))
+        elif labels[path] != int(label):
+            raise ValueError(
+                f'{where}: {path!r} has the label {label} here and {labels[path]} above. '
+                'Fetch the list again.'
+            )
+    return entries
+
+
+def read_coop(file: str, split: str) -> list[Entry]:
+    """Read a split of CoOp's JSON file, or Aircraft's own list."""
+    if not file.endswith('.json'):
+        return _read_aircraft(file)
+    with open(file, encoding='utf-8-sig') as stream:
+        try:
+            rows = json.load(stream)[split]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f'{file} has no list {split!r} ({error!r}). Fetch it again.'
+            ) from error
+    names: dict[int, str] = {}
+    entries = []
+    for number, row in enumerate(rows):
+        where = f'{file}, {split} {number}'
+        if not (isinstance(row, list) and [type(x) for x in row] == [str, int, str]):
+            raise ValueError(
+                f'{where}: expected [path, label, class name], but got {row!r}. Fetch '
+                'the file again.'
+            )
+        path, label, name = row
+        if names.setdefault(label, name) != name:
+            raise ValueError(
+                f'{where}: the label {label} is {name!r} here and {names[label]!r} '
+                'above. Fetch the file again.'
+            )
+        entries.append(Entry(path, label, where))
+    return entries
+
+
+def _read_aircraft(file: str) -> list[Entry]:
+    variants_file = os.path.join(os.path.dirname(file), 'variants.txt')
+    labels = {name: label for label, (_, name) in enumerate(_lines(variants_file))}
+    entries = []
+    for number, line in _lines(file):
+        image, _, variant = line.partition(' ')
+        where = f'{file}, line {number}'
+        if variant not in labels:
+            raise ValueError(
+                f'{where}: {variant!r} is not in {variants_file}. Fetch both files again.'
+            )
+        entries.append(Entry(f'{image}.jpg', labels[variant], where))
+    return entries
+
+
+def _lines(file: str) -> list[tuple[int, str]]:
+    """The lines of a text file that aren't blank, with their numbers from 1."""
+    if not os.path.isfile(file):
+        raise ValueError(f'{file!r} does not exist. Fetch it again.')
+    with open(file, encoding='utf-8-sig') as stream:
+        stripped = [line.strip() for line in stream]
+    return [(number, line) for number, line in enumerate(stripped, 1) if line]
