@@ -1,0 +1,43 @@
+"""Drawn tasks, which need no download: 64 x 64 pixels, drawn in seconds at the start.
+
+800 images for training, 200 for validation (choices, the best checkpoint), 2,000 for the
+test at the end. The files generated-<task>.py name the task.
+"""
+
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=0,
+    dataset=dict(type='GeneratedTask', split='train800'),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    drop_last=True,
+)
+val_dataloader = dict(
+    batch_size=64,
+    num_workers=0,
+    dataset=dict(type='GeneratedTask', split='val200', test_mode=True),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+)
+test_dataloader = dict(
+    batch_size=64,
+    num_workers=0,
+    dataset=dict(type='GeneratedTask', split='test', test_mode=True),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+)
+train_pipeline = [
+    dict(type='Resize', backend='pillow', interpolation='bicubic'),
+    dict(type='PackInputs'),
+]
+test_pipeline = train_pipeline
+
+train_cfg = dict(by_epoch=True, max_epochs=60, val_interval=5)
+val_cfg = dict()
+test_cfg = dict()
+val_evaluator = dict(type='Accuracy', topk=(1,))
+test_evaluator = dict(type='Accuracy', topk=(1,))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-2, end=3, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', begin=3, eta_min=1e-5, convert_to_iter_based=True),
+]
