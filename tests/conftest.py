@@ -19,7 +19,10 @@ def own_scope():
     DefaultScope.get_instance(uuid4().hex, scope_name='mmdmlora')
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    wants_slow = 'slow' in config.getoption('markexpr')
     for item in items:
+        if item.get_closest_marker('slow') and not wants_slow:
+            item.add_marker(pytest.mark.skip(reason='takes minutes: run with -m slow'))
         if item.get_closest_marker('gpu') and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason='needs a CUDA device'))

@@ -42,7 +42,7 @@ def compose(base: dict) -> dict:
         base: The merged bases (``_base_`` inside a config file). The backbone's gives
             ``model`` and ``input_size``, the method's gives ``method``, the task's gives
             the data loaders and pipelines and either ``benchmark`` and ``task``, names
-            of the table of tasks, or ``num_classes``.
+            of the table of tasks, or ``num_classes`` and perhaps ``group``.
 
     Returns:
         dict: ``model`` with the backbone wrapped by the method and a head for the
@@ -68,7 +68,8 @@ def compose(base: dict) -> dict:
         if task:
             dataset['task' if task.benchmark == 'VTAB-1k' else 'name'] = task.name
         added[name] = dict(dataset=dataset)
-    if task and task.group == 'Structured' and 'structured_hooks' in base:
+    group = task.group if task else base.get('group')
+    if group == 'Structured' and 'structured_hooks' in base:
         added['default_hooks'] = base['structured_hooks']
     return added
 

@@ -3,6 +3,7 @@
 from .digits import Digits
 from .fewshot import FewShotFGVC
 from .fgvc import FGVC
+from .generated import GeneratedTask
 from .subset import take_subset
 from .tasks import (
     BENCHMARKS,
@@ -25,6 +26,7 @@ __all__ = [
     'Digits',
     'FGVC',
     'FewShotFGVC',
+    'GeneratedTask',
     'Task',
     'VTAB1k',
     'fewshot_task',

@@ -4,6 +4,7 @@
 test at the end. The files generated-<task>.py name the task.
 """
 
+group = 'Structured'
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,
