@@ -9,7 +9,8 @@ from mmengine.logging import print_log
 
 from ..registry import DATASETS
 from .fewshot_lists import draw_shots, read_coop, read_noah
-from .task_dataset import TaskDataset, check_entries
+from .image_list import check_entries
+from .task_dataset import TaskDataset
 from .tasks import fewshot_task
 
 SHOTS = (1, 2, 4, 8, 16)
@@ -108,6 +109,11 @@ class FewShotFGVC(TaskDataset):
             raise ValueError(
                 f"seed={seed!r} is not an integer from 0. NOAH's seeds are 0, 1 and 2, "
                 "CoOp's are 1, 2 and 3."
+            )
+        if 'subset' in kwargs:
+            raise ValueError(
+                f'subset={kwargs["subset"]!r}: a few-shot set has no fractions; choose '
+                'num_shots.'
             )
         self.num_shots = num_shots
         self.seed = seed

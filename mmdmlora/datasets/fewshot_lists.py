@@ -6,7 +6,7 @@ import json
 import os
 import random
 
-from .task_dataset import Entry
+from .image_list import Entry, read_lines, read_list
 
 
 def draw_shots(entries: list[Entry], num_shots: int, seed: int) -> list[Entry]:
@@ -33,25 +33,15 @@ def draw_shots(entries: list[Entry], num_shots: int, seed: int) -> list[Entry]:
 
 def read_noah(file: str) -> list[Entry]:
     """Read a list of ``<image path> <label>`` lines; a repeated line counts once."""
-    labels: dict[str, int] = {}
-    entries = []
-    for number, line in _lines(file):
-        where = f'{file}, line {number}'
-        path, _, label = line.rpartition(' ')
-        if not path or not label.isdecimal():
+    first: dict[str, Entry] = {}
+    for entry in read_list(file):
+        seen = first.setdefault(entry.path, entry)
+        if seen.label != entry.label:
             raise ValueError(
-                f'{where}: expected "<image path> <label>", but got {line!r}. Fetch the '
-                'list again.'
+                f'{entry.where}: {entry.path!r} has the label {entry.label} here and '
+                f'{seen.label} above. Fetch the list again.'
             )
-        if path not in labels:
-            labels[path] = int(label)
-            entries.append(Entry(path, int(label), where))
-        elif labels[path] != int(label):
-            raise ValueError(
-                f'{where}: {path!r} has the label {label} here and {labels[path]} above. '
-                'Fetch the list again.'
-            )
-    return entries
+    return list(first.values())
 
 
 def read_coop(file: str, split: str) -> list[Entry]:
@@ -86,9 +76,9 @@ def read_coop(file: str, split: str) -> list[Entry]:
 
 def _read_aircraft(file: str) -> list[Entry]:
     variants_file = os.path.join(os.path.dirname(file), 'variants.txt')
-    labels = {name: label for label, (_, name) in enumerate(_lines(variants_file))}
+    labels = {name: label for label, (_, name) in enumerate(read_lines(variants_file))}
     entries = []
-    for number, line in _lines(file):
+    for number, line in read_lines(file):
         image, _, variant = line.partition(' ')
         where = f'{file}, line {number}'
         if variant not in labels:
@@ -97,12 +87,3 @@ def _read_aircraft(file: str) -> list[Entry]:
             )
         entries.append(Entry(f'{image}.jpg', labels[variant], where))
     return entries
-
-
-def _lines(file: str) -> list[tuple[int, str]]:
-    """The lines of a text file that aren't blank, with their numbers from 1."""
-    if not os.path.isfile(file):
-        raise ValueError(f'{file!r} does not exist. Fetch it again.')
-    with open(file, encoding='utf-8-sig') as stream:
-        stripped = [line.strip() for line in stream]
-    return [(number, line) for number, line in enumerate(stripped, 1) if line]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from ..registry import DATASETS
 from .fgvc_native import read_native
-from .subset import check_subset, take_subset
-from .task_dataset import Entry, TaskDataset, check_entries
+from .image_list import Entry, check_entries
+from .task_dataset import TaskDataset
 from .tasks import fgvc_task
 
 # The folder that the paths of VPT's lists start from.
@@ -91,18 +91,9 @@ class FGVC(TaskDataset):
         name: str,
         split: str,
         pipeline: Sequence = (),
-        subset: float = 1.0,
-        subset_seed: int = 0,
         **kwargs,
     ):
-        check_subset(subset, subset_seed, split)
-        self.subset = subset
-        self.subset_seed = subset_seed
         super().__init__(fgvc_task(name), data_root, split, pipeline, **kwargs)
-
-    def load_data_list(self) -> list[dict]:
-        """Read the split, check it and take the subset."""
-        return take_subset(super().load_data_list(), self.subset, self.subset_seed)
 
     def read_split(self) -> list[dict]:
         """Read the split's images with ids, and map these by the training images."""
@@ -131,13 +122,6 @@ class FGVC(TaskDataset):
                 )
             entries.append(entry._replace(label=labels[entry.label]))
         return check_entries(entries, folder, self.task.num_classes)
-
-    def extra_repr(self) -> list[str]:
-        """The lines of ``repr`` that this data set adds."""
-        return [
-            *super().extra_repr(),
-            f'Subset: \t{self.subset:.4g} (seed {self.subset_seed})',
-        ]
 
 
 def _read_json(file: str) -> list[Entry]:

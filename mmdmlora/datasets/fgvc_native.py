@@ -7,8 +7,8 @@ import os
 import numpy as np
 from scipy.io import loadmat
 
+from .image_list import Entry
 from .subset import balanced_order
-from .task_dataset import Entry
 from .tasks import Task
 
 Splits = dict[str, list[Entry]]

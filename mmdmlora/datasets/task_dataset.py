@@ -1,30 +1,16 @@
-"""What the data sets of FGVC and few-shot learning share."""
+"""What the data sets of the table of tasks share."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 
+from .subset import check_subset, take_subset
 from .tasks import Task
-
-
-class Entry(NamedTuple):
-    """An image as an annotation file names it.
-
-    Attributes:
-        path: The image's path, relative to the folder that the file counts from.
-        label: The class, as the file gives it.
-        where: The place in the file, for error messages.
-    """
-
-    path: str
-    label: object
-    where: str
 
 
 class TaskDataset(BaseDataset):
@@ -37,6 +23,9 @@ class TaskDataset(BaseDataset):
         data_root (str): The local folder that holds the tasks' folders.
         split (str): A split of the task.
         pipeline (Sequence): The processing pipeline.
+        subset (float): The share of a training split to use, see
+            :func:`~mmdmlora.datasets.take_subset`. Defaults to 1.0.
+        subset_seed (int): The seed of the subset. Defaults to 0.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`.
 
     Raises:
@@ -48,18 +37,27 @@ class TaskDataset(BaseDataset):
     """Where the data comes from, for the message that it is missing."""
 
     def __init__(
-        self, task: Task, data_root: str, split: str, pipeline: Sequence, **kwargs
+        self,
+        task: Task,
+        data_root: str,
+        split: str,
+        pipeline: Sequence,
+        subset: float = 1.0,
+        subset_seed: int = 0,
+        **kwargs,
     ):
         if split not in task.splits:
             raise ValueError(
                 f'{task.benchmark} has no split {split!r}. Known splits: '
                 f'{", ".join(task.splits)}.'
             )
+        check_subset(subset, subset_seed, split)
         self.task = task
         self.split = split
+        self.subset = subset
+        self.subset_seed = subset_seed
         data_root = os.path.expanduser(data_root or '')
-        found = [f for f in task.folders if os.path.isdir(os.path.join(data_root, f))]
-        self.folders = [os.path.join(data_root, f) for f in found]
+        found = _existing(data_root, task)
         super().__init__(
             ann_file='',
             data_root=data_root,
@@ -80,8 +78,14 @@ class TaskDataset(BaseDataset):
                 f'{len(self.CLASSES)}.'
             )
 
+    @property
+    def folders(self) -> list[str]:
+        """The task's folders in the data root, the canonical one first."""
+        names = _existing(self.data_root, self.task)
+        return [os.path.join(self.data_root, name) for name in names]
+
     def load_data_list(self) -> list[dict]:
-        """Read the split and check it."""
+        """Read the split, check it and take the subset."""
         if not self.folders:
             raise ValueError(self._explain_missing())
         samples = self.read_split()
@@ -94,10 +98,11 @@ class TaskDataset(BaseDataset):
                 logger='current',
                 level=logging.WARNING,
             )
-        return samples
+        return take_subset(samples, self.subset, self.subset_seed)
 
     def read_split(self) -> list[dict]:
-        """Return all samples of the split, as :func:`check_entries` does."""
+        """Return all samples of the split, as
+        :func:`~mmdmlora.datasets.image_list.check_entries` does."""
         raise NotImplementedError
 
     @property
@@ -108,8 +113,9 @@ class TaskDataset(BaseDataset):
     def extra_repr(self) -> list[str]:
         """The lines of ``repr`` that this data set adds."""
         return [
-            f'Task: \t{self.task.folder} ({self.task.benchmark})',
+            f'Task: \t{self.task.folder} ({self.task.group})',
             f'Split: \t{self.split}',
+            f'Subset: \t{self.subset:.4g} (seed {self.subset_seed})',
             f'Prefix of images: \t{self.img_prefix}',
         ]
 
@@ -123,9 +129,10 @@ class TaskDataset(BaseDataset):
             found = f'{root!r} holds {", ".join(names[:20]) or "no folders"}'
             for name in names:
                 inner = os.path.join(root, name)
-                if any(os.path.isdir(os.path.join(inner, f)) for f in self.task.folders):
+                if _existing(inner, self.task):
                     remedy = f'Pass {inner!r} as data_root.'
-            if os.path.basename(os.path.abspath(root)) in self.task.folders:
+            is_task = 'images' in names or os.path.isfile(os.path.join(root, 'test.txt'))
+            if is_task or os.path.basename(os.path.abspath(root)) in self.task.folders:
                 remedy = 'Pass the folder above it as data_root.'
         return (
             f'{self.task.benchmark}: expected the folder '
@@ -133,73 +140,6 @@ class TaskDataset(BaseDataset):
         )
 
 
-def check_entries(entries: Iterable[Entry], folder: str, num_classes: int) -> list[dict]:
-    """Turn entries with 0-based labels into samples.
-
-    Every image has to exist; each image folder is scanned once for that, which stays
-    quick on network file systems. Where ``a/b.jpg`` isn't there, ``a/a/b.jpg`` is taken,
-    and the other way round: some archives unpack into a folder of their own name twice.
-
-    Args:
-        entries: The entries.
-        folder: The folder that their paths start from.
-        num_classes: The number of classes.
-
-    Returns:
-        One dict per image, in the same order: ``img_path`` (``folder`` included) and
-        ``gt_label``.
-
-    Raises:
-        ValueError: If there is no entry, or one has a label out of range, a path outside
-            ``folder`` or an image that does not exist.
-    """
-    samples = []
-    file_names: dict[str, set[str]] = {}
-    for path, label, where in entries:
-        if not (type(label) is int and 0 <= label < num_classes):
-            raise ValueError(
-                f'{where}: the label {label!r} is not an integer from 0 to '
-                f'{num_classes - 1}. The task has {num_classes} classes; fetch the file '
-                'again.'
-            )
-        relative = os.path.normpath(path)
-        if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir:
-            raise ValueError(
-                f'{where}: the path {path!r} leaves the folder of the data set. Write it '
-                'relative to that folder.'
-            )
-        for candidate in _spellings(relative):
-            img_path = os.path.join(folder, candidate)
-            img_dir, img_name = os.path.split(img_path)
-            if img_dir not in file_names:
-                file_names[img_dir] = _list_files(img_dir)
-            if img_name in file_names[img_dir]:
-                break
-        else:
-            raise ValueError(
-                f'{where}: the image {path!r} does not exist in {folder!r}. Unpack the '
-                'images of the data set there, in the layout that this file is for.'
-            )
-        samples.append({'img_path': img_path, 'gt_label': label})
-    if not samples:
-        raise ValueError(
-            f'{folder!r}: its annotations list no image for this split. Fetch them again.'
-        )
-    return samples
-
-
-def _spellings(path: str) -> list[str]:
-    """The path, and the same with its first folder doubled or no longer doubled."""
-    first, *rest = path.split(os.sep)
-    if not rest:
-        return [path]
-    if rest[0] == first:
-        return [path, os.path.join(*rest)]
-    return [path, os.path.join(first, path)]
-
-
-def _list_files(folder: str) -> set[str]:
-    if not os.path.isdir(folder):
-        return set()
-    with os.scandir(folder) as entries:
-        return {entry.name for entry in entries if entry.is_file()}
+def _existing(root: str, task: Task) -> list[str]:
+    """The names under which a task's folder is in ``root``."""
+    return [name for name in task.folders if os.path.isdir(os.path.join(root, name))]

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 
-from mmengine.logging import print_log
-from mmpretrain.datasets import BaseDataset
-
 from ..registry import DATASETS
-from .image_list import read_image_list
-from .subset import check_subset, take_subset
-from .tasks import Task, vtab_task
+from .image_list import check_entries, read_list
+from .task_dataset import TaskDataset
+from .tasks import vtab_task
 
 
 @DATASETS.register_module()
-class VTAB1k(BaseDataset):
+class VTAB1k(TaskDataset):
     """A task of `VTAB-1k <https://arxiv.org/abs/1910.04867>`_.
 
     Read in the layout in which the code of NOAH, RepAdapter and other PEFT methods
@@ -83,103 +79,24 @@ class VTAB1k(BaseDataset):
         There is no common licence: each task keeps that of its source data set.
     """
 
+    remedy = (
+        'Fetch the VTAB-1k archive that the code of NOAH or RepAdapter distributes and '
+        "unpack it so that the task's folder holds images/<split>/000000.jpg, ... and "
+        '<split>.txt.'
+    )
+
     def __init__(
         self,
         data_root: str,
         task: str,
         split: str,
         pipeline: Sequence = (),
-        subset: float = 1.0,
-        subset_seed: int = 0,
         **kwargs,
     ):
-        self.task = vtab_task(task)
-        if split not in self.task.splits:
-            raise ValueError(
-                f'VTAB-1k has no split {split!r}. Known splits: '
-                f'{", ".join(self.task.splits)}.'
-            )
-        check_subset(subset, subset_seed, split)
-        self.split = split
-        self.subset = subset
-        self.subset_seed = subset_seed
-        data_root = os.path.expanduser(data_root or '')
-        folder = _find_folder(data_root, self.task) or self.task.folder
-        super().__init__(
-            ann_file=os.path.join(folder, f'{split}.txt'),
-            data_root=data_root,
-            data_prefix=folder,
-            pipeline=pipeline,
-            **kwargs,
-        )
-        num_classes = self.task.num_classes
-        # Merged here, because BaseDataset takes a string in `metainfo` for a file name.
-        self._metainfo = {
-            'benchmark': self.task.benchmark,
-            'task': self.task.name,
-            'classes': tuple(str(label) for label in range(num_classes)),
-            **self._metainfo,
-        }
-        if len(self.CLASSES) != num_classes:
-            raise ValueError(
-                f'{self.task.folder} has {num_classes} classes, but `classes` names '
-                f'{len(self.CLASSES)}.'
-            )
+        super().__init__(vtab_task(task), data_root, split, pipeline, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
-        """Read the split's list, check it and take the subset."""
-        if not os.path.isdir(self.img_prefix):
-            raise ValueError(_explain_missing(self.data_root, self.task))
-        samples = read_image_list(self.ann_file, self.img_prefix, self.task.num_classes)
-        expected = self.task.num_images[self.split]
-        if len(samples) != expected:
-            print_log(
-                f'{self.ann_file} lists {len(samples)} images, but {self.split} of '
-                f'{self.task.folder} has {expected}: results on this copy cannot be '
-                'compared with published ones.',
-                logger='current',
-                level=logging.WARNING,
-            )
-        return take_subset(samples, self.subset, self.subset_seed)
-
-    def extra_repr(self) -> list[str]:
-        """The lines of ``repr`` that this data set adds."""
-        return [
-            f'Task: \t{self.task.folder} ({self.task.group})',
-            f'Split: \t{self.split}',
-            f'Subset: \t{self.subset:.4g} (seed {self.subset_seed})',
-            *super().extra_repr(),
-        ]
-
-
-def _find_folder(root: str, task: Task) -> str | None:
-    """The name under which the task's folder is in ``root``."""
-    for folder in task.folders:
-        if os.path.isdir(os.path.join(root, folder)):
-            return folder
-    return None
-
-
-def _explain_missing(root: str, task: Task) -> str:
-    """Say which folder was expected in ``root`` and what to do about it."""
-    remedy = (
-        'Fetch the VTAB-1k archive that the code of NOAH or RepAdapter distributes and '
-        f'unpack it so that {os.path.join(root, task.folder)!r} holds '
-        'images/<split>/000000.jpg, ... and <split>.txt.'
-    )
-    if not os.path.isdir(root):
-        found = f'data_root {root!r} is not a folder'
-    else:
-        folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-        found = f'{root!r} holds {", ".join(folders[:20]) or "no folders"}'
-        below = [os.path.join(root, name) for name in folders]
-        inner = [folder for folder in below if _find_folder(folder, task)]
-        if inner:
-            remedy = f'Pass {inner[0]!r} as data_root.'
-        elif 'images' in folders or os.path.isfile(os.path.join(root, 'test.txt')):
-            found += ', so it seems to be the folder of a single task'
-            remedy = 'Pass the folder above it as data_root.'
-    return (
-        f'VTAB-1k: expected the folder {" or ".join(task.folders)} in data_root, but '
-        f'{found}. {remedy}'
-    )
+    def read_split(self) -> list[dict]:
+        """Read the split's list."""
+        folder = self.folders[0]
+        entries = read_list(os.path.join(folder, f'{self.split}.txt'))
+        return check_entries(entries, folder, self.task.num_classes)

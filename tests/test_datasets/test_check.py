@@ -128,7 +128,7 @@ def test_broken_lists_are_errors(root, source):
     assert both.ok and not (train.ok or val.ok or test.ok)
     assert train.found is None and 'does not exist' in train.errors[0]
     assert 'val200/000007.jpg' in val.errors[0]
-    assert "label '4'" in test.errors[0]
+    assert 'the label 4 is not' in test.errors[0]
 
 
 def test_bad_images_are_errors_unless_fast(root, source):

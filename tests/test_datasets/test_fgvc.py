@@ -189,7 +189,7 @@ def test_birds(tmp_path, name):
 @pytest.mark.parametrize('name', ['cub', 'nabirds', 'dogs', 'cars'])
 def test_a_whole_set_is_split_with_the_papers_counts(name, monkeypatch):
     from mmdmlora.datasets import fgvc_native
-    from mmdmlora.datasets.task_dataset import Entry
+    from mmdmlora.datasets.image_list import Entry
 
     classes, train, val, _ = PAPER[name]
     pool = [Entry(f'{i}.jpg', i % classes, '') for i in range(train + val)]

@@ -117,5 +117,5 @@ def test_fgvc(tmp_path):
 
 
 def test_few_shot_has_no_subset(tmp_path):
-    with pytest.raises(TypeError, match='subset'):
+    with pytest.raises(ValueError, match='subset=0.5.*num_shots'):
         FewShotFGVC(str(tmp_path), 'pets', 1, 0, 'train', subset=0.5)
