@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -98,14 +99,16 @@ class PEFTModel(BaseModule):
             ValueError: If a surrounding model has just overwritten the frozen weights,
                 as the ``init_cfg`` of mmpretrain's Swin and ConvNeXt base configs does.
         """
-        frozen = self._frozen_parameters()
-        if any(p.is_meta for p in frozen.values()):
+        given = self._given_parameters()
+        # Distributed training overwrites the weights of other ranks with those of the
+        # main process, rightly.
+        if not is_main_process() or any(p.is_meta for p in given.values()):
             return
-        row = first_difference(fingerprint(frozen.values()), self._constructed)
+        row = first_difference(fingerprint(given.values()), self._constructed)
         if row is not None:
             raise ValueError(
-                'the init_cfg of the model around the wrapper has overwritten the frozen '
-                f'backbone ({list(frozen)[row]!r}): set model.init_cfg=None.'
+                'the init_cfg of the model around the wrapper has overwritten the '
+                f'backbone ({list(given)[row]!r}): set model.init_cfg=None.'
             )
 
     def merge(self) -> nn.Module:
@@ -138,11 +141,18 @@ class PEFTModel(BaseModule):
             for name, tensor in self._full_state().items()
             if tensor.requires_grad or (prefixes and name.startswith(prefixes))
         )
-        frozen = self._frozen_parameters()
-        if not any(p.is_meta for p in frozen.values()):
-            self._constructed = fingerprint(frozen.values())
+        self._remember_given()
         self._register_state_dict_hook(_keep_trained)
         print_log(self.summary(), logger='current')
+
+    def _given_parameters(self) -> dict[str, Tensor]:
+        """What no surrounding model may initialise, by name: the frozen parameters."""
+        return self._frozen_parameters()
+
+    def _remember_given(self) -> None:
+        given = self._given_parameters()
+        if not any(p.is_meta for p in given.values()):
+            self._constructed = fingerprint(given.values())
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)

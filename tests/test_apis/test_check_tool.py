@@ -48,7 +48,7 @@ def damage(task, fault):
         return '712 images are listed where 711 are expected'
     if fault == 'label':
         (task / 'train800.txt').write_text('images/train800/000000.jpg 9\n')
-        return "the label 9"
+        return 'the label 9'
     image.unlink()
     if fault == 'no image':
         return '000009.jpg'

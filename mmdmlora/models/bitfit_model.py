@@ -1,0 +1,61 @@
+"""BitFit: the biases are trained."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmdmlora.registry import MODELS
+
+from .peft_model import PEFTModel
+
+
+@MODELS.register_module()
+class BitFitModel(PEFTModel):
+    r"""BitFit: :math:`y = W x + b` with frozen :math:`W` and trained :math:`b`.
+
+    Trained are all bias vectors that the backbone has: those of linear layers,
+    convolutions and normalisations, also where an attention keeps them under names such
+    as ``q_bias``. Tables of relative position biases stay frozen.
+
+    Args:
+        module (dict): Config of the backbone.
+
+    Shape:
+        As the backbone's.
+
+    Raises:
+        ValueError: If the backbone has no biases.
+
+    Note:
+        Nothing is inserted: :attr:`adapters` is empty, and the merged form is the
+        backbone itself. Batch norms train their bias but keep their statistics.
+
+    Source:
+        `BitFit <https://arxiv.org/abs/2106.10199>`_.
+    """
+
+    def __init__(self, module: dict) -> None:
+        super().__init__(module)
+        biases = [
+            parameter
+            for name, parameter in self.module.named_parameters()
+            if name.rpartition('.')[2].endswith('bias')
+        ]
+        if not biases:
+            raise ValueError(
+                f'{type(self.module).__name__} has no bias to train: use another method.'
+            )
+        for bias in biases:
+            bias.requires_grad_(True)
+        self._register({})
+
+    def train(self, mode: bool = True) -> BitFitModel:
+        super().train(mode)
+        for module in self.module.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def _fold(self, backbone: nn.Module) -> None:
+        """Nothing was inserted."""

@@ -1,0 +1,53 @@
+"""Full fine-tuning."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mmdmlora.registry import MODELS
+
+from .peft_model import PEFTModel
+
+
+@MODELS.register_module()
+class FullFinetuneModel(PEFTModel):
+    """Train all of the backbone: the baseline that other methods are compared with.
+
+    Args:
+        module (dict): Config of the backbone.
+
+    Shape:
+        As the backbone's.
+
+    Note:
+        - The state dict holds the whole backbone, buffers too. Batch norms train,
+          statistics included, unless the backbone's ``norm_eval`` says otherwise.
+        - Stages that the backbone's ``frozen_stages`` names become trainable too, unless
+          the backbone freezes them in each call of ``train``, as Swin does.
+        - As no weight is frozen, :meth:`init_weights` compares all of them with those
+          that were constructed or loaded last: call it before training.
+        - Nothing is inserted: the merged form is the backbone itself.
+
+    Source:
+        Common practice; the baseline "Full" of arXiv:2203.12119.
+    """
+
+    def __init__(self, module: dict) -> None:
+        super().__init__(module)
+        self.module.requires_grad_(True)
+        self._register({})
+        self.register_load_state_dict_post_hook(_remember)
+
+    def _kept_names(self) -> set[str]:
+        return set(self._full_state())
+
+    def _given_parameters(self) -> dict[str, Tensor]:
+        return dict(self.named_parameters())
+
+    def _fold(self, backbone: nn.Module) -> None:
+        """Nothing was inserted."""
+
+
+def _remember(model: FullFinetuneModel, incompatible_keys: object) -> None:
+    """Load hook: what was loaded is what :meth:`init_weights` must find."""
+    model._remember_given()

@@ -1,0 +1,173 @@
+"""Where methods act in a block, and the linear map of the channels that acts there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .targets import Target, find_targets
+
+PLACES = ('attention_in', 'attention_out', 'mlp_in', 'mlp_out')
+BLOCKS = {
+    'mmpretrain.models.backbones.vision_transformer.TransformerEncoderLayer': dict(
+        attention_in='attn.qkv',
+        attention_out='attn.proj',
+        mlp_in='ffn.layers.0.0',
+        mlp_out='ffn.layers.1',
+    ),
+    'mmpretrain.models.backbones.swin_transformer.SwinBlock': dict(
+        attention_in='attn.w_msa.qkv',
+        attention_out='attn.w_msa.proj',
+        mlp_in='ffn.layers.0.0',
+        mlp_out='ffn.layers.1',
+    ),
+    'mmpretrain.models.backbones.convnext.ConvNeXtBlock': dict(
+        attention_in='depthwise_conv',
+        mlp_in='pointwise_conv1',
+        mlp_out='pointwise_conv2',
+    ),
+    'timm.models.vision_transformer.Block': dict(
+        attention_in='attn.qkv',
+        attention_out='attn.proj',
+        mlp_in='mlp.fc1',
+        mlp_out='mlp.fc2',
+    ),
+}
+
+
+def find_places(
+    backbone: nn.Module,
+    places: Sequence[str],
+    targets: Sequence[dict] | None,
+    options: Collection[str],
+) -> list[Target]:
+    """The layers before or after which a method acts.
+
+    Args:
+        backbone: The network whose layers are looked up.
+        places: What to take of each block: the first layer of the attention
+            (``attention_in``, the fused qkv) or of the MLP (``mlp_in``), the last one of
+            either (``attention_out``, ``mlp_out``). In ConvNeXt the depthwise
+            convolution stands for the attention; as it has no output projection,
+            ``attention_out`` doesn't exist there.
+        targets: If given, these layers instead, see
+            :func:`~mmdmlora.models.targets.find_targets`; without ``parts``.
+        options: The names that a target may override.
+
+    Returns:
+        The layers in the order of ``named_modules`` (of ``places`` inside a block).
+
+    Raises:
+        ValueError: If a target doesn't fit, no block is known, or a block lacks a place.
+
+    Note:
+        Blocks are recognised by their exact class: one that derives from a known block
+        may read the weights of its layers without running them (BEiT's attention does).
+    """
+    assert set(places) <= set(PLACES), places
+    if targets is not None:
+        found = find_targets(backbone, targets, options)
+        if any(target.parts for target in found):
+            raise ValueError(
+                'parts are for methods that add to the output of a fused qkv: leave '
+                'them out of targets.'
+            )
+        return found
+    found = [
+        Target(f'{name}.{path}', layer, (), {})
+        for name, block in backbone.named_modules()
+        if _class_name(block) in BLOCKS
+        for path, layer in _layers(block, name, places)
+    ]
+    if not found:
+        known = ', '.join(name.rsplit('.', 1)[-1] for name in BLOCKS)
+        raise ValueError(
+            f'{type(backbone).__name__} has no block whose places are known ({known}): '
+            "name the linear layers, e.g. targets=[dict(type='fc1')]."
+        )
+    return found
+
+
+def _class_name(module: nn.Module) -> str:
+    return f'{type(module).__module__}.{type(module).__qualname__}'
+
+
+def _layers(
+    block: nn.Module, name: str, places: Sequence[str]
+) -> list[tuple[str, nn.Linear | nn.Conv2d]]:
+    paths = BLOCKS[_class_name(block)]
+    layers = []
+    for place in places:
+        if place not in paths:
+            raise ValueError(
+                f'a {type(block).__name__} has no {place}: its places are '
+                f'{", ".join(paths)}. Choose another placement or name layers by targets.'
+            )
+        try:
+            layer = block.get_submodule(paths[place])
+        except AttributeError:
+            layer = None
+        if not isinstance(layer, (nn.Linear, nn.Conv2d)):
+            raise ValueError(
+                f'the {type(block).__name__} {name!r} has no linear layer '
+                f'{paths[place]!r}: it was built with another attention or MLP. Name the '
+                "layers by targets, e.g. targets=[dict(type='attn.qkv')]."
+            )
+        layers.append((paths[place], layer))
+    return layers
+
+
+class Pointwise(nn.Module):
+    r"""A linear map of the channels at each point, in independent groups of channels.
+
+    .. math::
+        y = \operatorname{diag}(W_1, \ldots, W_g)\, x + b
+
+    Args:
+        in_channels (int): Size of the input; ``groups`` divides it.
+        out_channels (int): Size of the output; ``groups`` divides it.
+        groups (int): Number g of groups. Defaults to 1.
+        channels_first (bool): Whether the channels are dimension 1, not the last one.
+            Defaults to False.
+
+    Shape:
+        - x: ``(..., in_channels)``, or ``(N, in_channels, H, W)`` with channels first.
+        - output: the same with ``out_channels``.
+
+    Note:
+        State: ``weight`` ``(out_channels, in_channels / groups)``, with the rows of
+        :math:`W_1` on top, and ``bias``, both zero at the start; the same for either
+        layout.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        groups: int = 1,
+        channels_first: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(out_channels, in_channels // groups))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.groups = groups
+        self.channels_first = channels_first
+
+    def dense(self) -> Tensor:
+        """The whole matrix, ``(out_channels, in_channels)``."""
+        if self.groups == 1:
+            return self.weight
+        return torch.block_diag(*self.weight.chunk(self.groups))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.dense()
+        if self.channels_first:
+            return F.conv2d(x, weight[:, :, None, None], self.bias)
+        return F.linear(x, weight, self.bias)
+
+    def extra_repr(self) -> str:
+        out_channels, columns = self.weight.shape
+        return f'{columns * self.groups} -> {out_channels}, groups={self.groups}'

@@ -1,0 +1,133 @@
+"""Visual prompt tuning."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from mmpretrain.models.backbones import SwinTransformer, VisionTransformer, ViTEVA02
+from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA
+from torch import nn
+
+from mmdmlora.registry import MODELS
+
+from .peft_model import PEFTModel
+from .prompts import PromptedWindows, Prompts, Stage
+
+
+@MODELS.register_module()
+class VPTModel(PEFTModel):
+    r"""Visual prompt tuning: learned tokens beside the image's.
+
+    With the class token :math:`c`, the prompts :math:`P` and the patches :math:`E`,
+    layer :math:`L_i` computes
+
+    .. math::
+        [c_i, \cdot, E_i] = L_i([c_{i-1}, P_{i-1}, E_{i-1}]) \quad\text{(deep)}, \qquad
+        [c_i, P_i, E_i] = L_i([c_{i-1}, P_{i-1}, E_{i-1}]) \quad\text{(shallow)}.
+
+    Deep trains every :math:`P_i`, shallow trains :math:`P_0`. In Swin each window's
+    tokens attend to the prompts without position bias or mask, the windows' outputs for
+    a prompt are averaged, and patch merging takes four copies of a prompt. Prompts start
+    uniform in :math:`\pm\sqrt{6 / (k + d)}`, where the patch embedding maps k values
+    (3 x 16 x 16 in ViT-B/16) to d features; later stages of Swin use the same bound.
+
+    Args:
+        module (dict): Config of a ViT, a Swin or a timm ViT.
+        num_tokens (int): Number of prompts. Defaults to 10.
+        deep (bool): New prompts for every layer. Defaults to True.
+        drop_rate (float): Dropout of the prompts. Defaults to 0.
+
+    Shape:
+        As the backbone's: its outputs don't contain the prompts.
+
+    Raises:
+        ValueError: If the backbone has no tokens (ConvNeXt) or places them in a way that
+            this class doesn't know, or if an argument is out of range.
+
+    Note:
+        - Prompts stand behind the class token; without one they come first.
+        - Where the output of a middle layer or of a Swin stage may be read, shallow
+          prompts wait aside for the next layer. Activation checkpointing therefore works
+          within these bounds (``with_cp`` of Swin does), not across them.
+
+    Source:
+        `VPT <https://arxiv.org/abs/2203.12119>`_ and github.com/KMnP/vpt, also for the
+        initialisation. Deviations from that code: its Swin averages a prompt over
+        windows of different images, here over the windows of one image; its Swin pools
+        the prompts together with the patches; it switches the backbone's dropout and
+        stochastic depth off, here the backbone's config decides.
+    """
+
+    adapters: dict[str, Prompts]
+
+    def __init__(
+        self,
+        module: dict,
+        num_tokens: int = 10,
+        deep: bool = True,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__(module)
+        if num_tokens < 1:
+            raise ValueError(f'num_tokens={num_tokens} is less than 1.')
+        if not 0 <= drop_rate < 1:
+            raise ValueError(f'drop_rate={drop_rate} is not in [0, 1).')
+        stages, position = find_stages(self.module)
+        bound = _bound(self.module)
+        names = {layer: name for name, layer in self.module.named_modules()}
+        layers = [Stage([x], stage.dims) for stage in stages for x in stage.layers]
+        adapters = {}
+        for run in [[layer] for layer in layers] if deep else [stages]:
+            prompts = Prompts(num_tokens, run[0].dims, bound, position, drop_rate)
+            prompts.attach(run)
+            adapters[names[run[0].layers[0]]] = prompts
+        for layer in list(self.module.modules()):
+            if isinstance(layer, ShiftWindowMSA):
+                PromptedWindows(layer.w_msa, num_tokens).attach(layer)
+        self._register(adapters)
+
+    def _fold(self, backbone: nn.Module) -> None:
+        raise ValueError(
+            'VPTModel has no merged form: prompts are tokens beside the image, which no '
+            "weight of the backbone can hold. Deploy the wrapper with the backbone's "
+            'checkpoint.'
+        )
+
+
+def find_stages(backbone: nn.Module) -> tuple[list[Stage], int]:
+    """The stages, and the prompts' place among the tokens.
+
+    Raises:
+        ValueError: If the backbone is none that prompts are known for.
+    """
+    vit = getattr(backbone, 'timm_model', backbone)
+    if isinstance(vit, SwinTransformer) and all(
+        type(m.w_msa) is WindowMSA for m in vit.modules() if isinstance(m, ShiftWindowMSA)
+    ):
+        return [Stage(list(s.blocks), s.embed_dims, s.downsample) for s in vit.stages], 0
+    if isinstance(vit, VisionTransformer) and not isinstance(vit, ViTEVA02):
+        layers, dims, read = list(vit.layers), vit.embed_dims, vit.out_indices
+    elif vit is not backbone and _is_timm_vit(vit):
+        layers, dims, read = list(vit.blocks), vit.embed_dim, ()
+    else:
+        raise ValueError(
+            f'{type(vit).__name__} has no tokens, or none that VPTModel can prompt: use '
+            'a VisionTransformer, a SwinTransformer or a VisionTransformer of timm. (For '
+            'ConvNets the paper pads the images instead, which is not built here.)'
+        )
+    ends = [i for i in range(1, len(layers) + 1) if i - 1 in read or i == len(layers)]
+    stages = [Stage(layers[i:j], dims) for i, j in pairwise([0, *ends])]
+    return stages, int(vit.cls_token is not None)
+
+
+def _is_timm_vit(model: nn.Module) -> bool:
+    from timm.models import VisionTransformer as TimmViT  # optional
+
+    return isinstance(model, TimmViT)
+
+
+def _bound(backbone: nn.Module) -> float:
+    embedding = getattr(backbone, 'timm_model', backbone).patch_embed
+    *_, projection = (m for m in embedding.modules() if isinstance(m, nn.Conv2d))
+    return math.sqrt(6 / (projection.weight[0].numel() + len(projection.weight)))
