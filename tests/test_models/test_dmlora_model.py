@@ -8,7 +8,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from mmdmlora.models.dmlora_model import draw_pair
-from tests.tiny import features, images, randomize, train_steps, wrapped
+from tests.tiny import features, images, loss_of, randomize, train_steps, wrapped
 
 QUANTILE = {8: 26.12, 15: 37.70}  # chi-square, p = 0.001, by degrees of freedom
 
@@ -139,7 +139,7 @@ def test_branches_not_drawn_are_untouched(optimizer):
             {n: dict(optim.state[p]) for n, p in model.named_parameters()}
         )
         optim.zero_grad()
-        features(model, images(seed=step)).square().sum().backward()
+        loss_of(model, images(seed=step)).backward()
         optim.step()
         chosen = drawn_names(model)
         for name, value in branches(model).items():
@@ -160,7 +160,7 @@ def test_gradient_accumulation_touches_the_union_of_draws():
     for _ in range(3):
         before, union = branches(model), set()
         for micro in range(2):
-            features(model, images(seed=micro)).square().sum().backward()
+            loss_of(model, images(seed=micro)).backward()
             union |= drawn_names(model)
         optim.step()
         optim.zero_grad()
@@ -174,11 +174,11 @@ def test_a_skipped_step_does_not_leak_into_the_next():
     randomize(model)
     optim = torch.optim.AdamW(model.trainable_parameters(), lr=0.1)
     model.train()
-    features(model, images()).square().sum().backward()
+    loss_of(model, images()).backward()
     skipped = drawn_names(model)
     optim.zero_grad()
     before = branches(model)
-    features(model, images()).square().sum().backward()
+    loss_of(model, images()).backward()
     optim.step()
     changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
     assert changed == drawn_names(model) != skipped
@@ -192,7 +192,7 @@ def test_forward_without_gradients_does_not_mark_branches():
     with torch.no_grad():
         model(images())
     before = branches(model)
-    features(model, images()).square().sum().backward()
+    loss_of(model, images()).backward()
     optim.step()
     changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
     assert changed == drawn_names(model)
@@ -213,7 +213,7 @@ def test_recomputation_uses_the_same_branches(whole, use_reentrant):
                 )
         x = images().requires_grad_()
         for _ in range(3):
-            features(model, x).square().sum().backward()
+            loss_of(model, x).backward()
         return {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
 
     plain, recomputed = gradients(False), gradients(True)
@@ -250,7 +250,7 @@ def test_a_copy_trains_by_the_same_rules():
     optim = torch.optim.AdamW(model.trainable_parameters(), lr=0.1, weight_decay=0.1)
     model.train()
     before = branches(model)
-    features(model, images()).square().sum().backward()
+    loss_of(model, images()).backward()
     optim.step()
     changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
     assert changed == drawn_names(model)

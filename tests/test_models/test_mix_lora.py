@@ -128,15 +128,18 @@ def test_equals_mmpretrain_lora_model():
         model.train()
     out, expected = ours(x)[0], theirs(x)[0]
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
-    out.square().sum().backward()
-    expected.square().sum().backward()
+    # Random weights: behind the last layer norm a sum of squares has no gradient.
+    weights = torch.randn(out.shape)
+    (out * weights).sum().backward()
+    (expected * weights).sum().backward()
     for name, adapter in ours.adapters.items():
         layer = theirs.module.get_submodule(name)
+        assert adapter.down[0].grad.abs().mean() > 0.01
         torch.testing.assert_close(
-            adapter.down[0].grad, layer.lora_down.weight.grad, rtol=1e-4, atol=1e-5
+            adapter.down[0].grad, layer.lora_down.weight.grad, rtol=1e-4, atol=1e-4
         )
         torch.testing.assert_close(
-            adapter.up[0].grad, layer.lora_up.weight.grad, rtol=1e-4, atol=1e-5
+            adapter.up[0].grad, layer.lora_up.weight.grad, rtol=1e-4, atol=1e-4
         )
 
 
