@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.tiny import images, loss_of, randomize, wrapped
+from tests.tiny import features, images, loss_of, randomize, wrapped
 
 pytestmark = pytest.mark.gpu
 
