@@ -7,7 +7,12 @@ from pathlib import Path
 import torch
 from mmengine.registry import init_default_scope
 
-from mmdmlora.apis.benchmark import METHODS, benchmark, table
+from mmdmlora.apis.benchmark import (
+    METHODS,
+    build_trainees,
+    measure_side_by_side,
+    table,
+)
 from mmdmlora.apis.cli import user_errors
 from mmdmlora.apis.compose import load_config
 
@@ -35,13 +40,11 @@ def main() -> None:
     with user_errors():
         init_default_scope('mmdmlora')
         config = load_config(BACKBONES / f'{args.backbone}.py')
-        timings = benchmark(
-            config,
-            args.methods,
-            args.batch,
+        dtype = getattr(torch, args.dtype)
+        trainees = build_trainees(config, args.methods, args.batch, args.device, dtype)
+        timings = measure_side_by_side(
+            trainees,
             args.steps,
-            args.device,
-            getattr(torch, args.dtype),
             progress=lambda step: print(
                 f'\r{step}/{args.steps}', end='', file=sys.stderr
             ),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from mmengine.config import Config
-from torch import nn
+from torch import Tensor, nn
 
 from mmdmlora.registry import MODELS
 
@@ -31,33 +31,51 @@ METHODS: dict[str, dict] = {
 
 @dataclass
 class Timing:
-    """What was measured of one method."""
+    """What was measured of one method.
+
+    Attributes:
+        name: The method.
+        trained: Number of trained parameters, with the head.
+        seconds: The duration of each step.
+        step_bytes: Memory that a training step needs beside the weights, see
+            :meth:`Trainee.measure_memory`.
+    """
 
     name: str
     trained: int
     seconds: list[float] = field(default_factory=list)
-    peak_bytes: int = 0
+    step_bytes: int = 0
 
 
 class Trainee:
-    """A classifier and its optimizer, ready to take steps on one random batch."""
+    """A classifier and its optimizer, ready to take steps on one random batch.
+
+    Args:
+        name: What to call it.
+        model: Config of the classifier.
+        size: Height and width of the images.
+        batch: Images a step.
+        device: ``cpu`` or a CUDA device.
+        dtype: float32, or bfloat16 for autocast.
+    """
 
     def __init__(
-        self, name: str, config: Config, batch: int, device: str, dtype: torch.dtype
+        self,
+        name: str,
+        model: dict,
+        size: int,
+        batch: int,
+        device: str = 'cpu',
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         torch.manual_seed(0)
-        model = copy.deepcopy(config.model)
-        module = dict(model.backbone, init_cfg=None)
-        model.backbone = dict(copy.deepcopy(METHODS[name]), module=module)
-        self.model = MODELS.build(model).to(device).train()
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=1e-4)
-        self.timing = Timing(name, sum(p.numel() for p in trained))
-        size = config.input_size
+        self.model = MODELS.build(copy.deepcopy(model)).to(device).train()
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.trained, lr=1e-3, weight_decay=1e-4)
+        self.timing = Timing(name, sum(p.numel() for p in self.trained))
+        classes = model['head']['num_classes']
         self.images = torch.randn(batch, 3, size, size, device=device)
-        self.labels = torch.randint(
-            config.model.head.num_classes, (batch,), device=device
-        )
+        self.labels = torch.randint(classes, (batch,), device=device)
         self.device, self.dtype = device, dtype
 
     def step(self) -> None:
@@ -72,68 +90,106 @@ class Trainee:
         self.optimizer.step()
 
     def measure(self) -> None:
-        """Time one step, and on a GPU note its peak memory."""
-        on_gpu = self.device.startswith('cuda')
-        if on_gpu:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
+        """Time one step."""
+        self._wait()
         start = time.perf_counter()
         self.step()
-        if on_gpu:
-            torch.cuda.synchronize()
-            peak = torch.cuda.max_memory_allocated()
-            self.timing.peak_bytes = max(self.timing.peak_bytes, peak)
+        self._wait()
         self.timing.seconds.append(time.perf_counter() - start)
 
+    def measure_memory(self) -> None:
+        """Measure what a step needs beside the weights.
 
-def benchmark(
-    config: Config,
-    methods: Sequence[str],
-    batch: int,
+        On a GPU: the peak of the allocated memory above what was held before the first
+        gradient. On a CPU, where nothing counts allocations: what autograd keeps for
+        backward, plus gradients and optimizer states.
+        """
+        if self.device.startswith('cuda'):
+            self._wait()
+            before = torch.cuda.memory_allocated() - self._state_bytes()
+            torch.cuda.reset_peak_memory_stats()
+            self.step()
+            self._wait()
+            self.timing.step_bytes = torch.cuda.max_memory_allocated() - before
+            return
+        weights = {t.untyped_storage().data_ptr() for t in self.model.parameters()}
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            self.step()
+        self.timing.step_bytes = sum(kept.values()) + self._state_bytes()
+
+    def _state_bytes(self) -> int:
+        """Gradients and optimizer states."""
+        gradients = [p.grad for p in self.trained if p.grad is not None]
+        states = [
+            value
+            for state in self.optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, Tensor)
+        ]
+        return _bytes([*gradients, *states])
+
+    def _wait(self) -> None:
+        if self.device.startswith('cuda'):
+            torch.cuda.synchronize()
+
+
+def measure_side_by_side(
+    trainees: Sequence[Trainee],
     steps: int,
-    device: str = 'cpu',
-    dtype: torch.dtype = torch.float32,
     warmup: int = 2,
     progress: Callable[[int], None] = lambda step: None,
 ) -> list[Timing]:
-    """Measure training steps of several methods in turn, so that drift hits all alike.
+    """Measure training steps of several models in turn, so that drift hits all alike.
 
-    On a GPU all models stay in memory at once; a method's peak is the memory in use
-    during its own steps less what the other models hold.
+    Args:
+        trainees: The models.
+        steps: Measured steps of each.
+        warmup: Steps before the measured ones.
+        progress: Called with the number of each finished round.
+    """
+    for trainee in trainees:
+        for _ in range(warmup):
+            trainee.step()
+        trainee.measure_memory()
+    for step in range(steps):
+        for trainee in trainees:
+            trainee.measure()
+        progress(step + 1)
+    return [trainee.timing for trainee in trainees]
+
+
+def build_trainees(
+    config: Config, methods: Sequence[str], batch: int, device: str, dtype: torch.dtype
+) -> list[Trainee]:
+    """Wrap one classifier by several methods, without pre-trained weights.
 
     Args:
         config: An unwrapped classifier (``model``) and its ``input_size``.
         methods: Names in :data:`METHODS`.
         batch: Images a step.
-        steps: Measured steps of each method.
         device: ``cpu`` or a CUDA device.
         dtype: float32, or bfloat16 for autocast.
-        warmup: Steps before the measured ones.
-        progress: Called with the number of each finished round.
 
     Raises:
         ValueError: If a method is unknown.
     """
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f'unknown methods {sorted(unknown)}: known are {list(METHODS)}.')
-    trainees = [Trainee(name, config, batch, device, dtype) for name in methods]
-    held = [_held_bytes(trainee) for trainee in trainees]
-    for _ in range(warmup):
-        for trainee in trainees:
-            trainee.step()
-    for step in range(steps):
-        for trainee in trainees:
-            trainee.measure()
-        progress(step + 1)
-    for trainee, own in zip(trainees, held, strict=True):
-        if trainee.timing.peak_bytes:
-            trainee.timing.peak_bytes -= sum(held) - own
-    return [trainee.timing for trainee in trainees]
-
-
-def _held_bytes(trainee: Trainee) -> int:
-    tensors = [*trainee.model.parameters(), *trainee.model.buffers(), trainee.images]
-    return sum(t.numel() * t.element_size() for t in tensors)
+    trainees = []
+    for name in methods:
+        model = copy.deepcopy(config.model)
+        module = dict(model.backbone, init_cfg=None)
+        model.backbone = dict(copy.deepcopy(METHODS[name]), module=module)
+        trainees.append(Trainee(name, model, config.input_size, batch, device, dtype))
+    return trainees
 
 
 def table(timings: Sequence[Timing]) -> str:
@@ -141,16 +197,20 @@ def table(timings: Sequence[Timing]) -> str:
     base = timings[0]
     rows = [
         '| method | trained | step (ms, median) | min to max | ratio to '
-        f'{base.name} | peak memory (MiB) |',
+        f'{base.name} | step memory (MiB) |',
         '|---|---|---|---|---|---|',
     ]
     for timing in timings:
         ms = [1000 * s for s in timing.seconds]
         pairs = zip(timing.seconds, base.seconds, strict=True)
         ratio = statistics.median(a / b for a, b in pairs)
-        peak = f'{timing.peak_bytes / 2**20:,.0f}' if timing.peak_bytes else '-'
         rows.append(
             f'| {timing.name} | {timing.trained:,} | {statistics.median(ms):.1f} | '
-            f'{min(ms):.1f} to {max(ms):.1f} | {ratio:.3f} | {peak} |'
+            f'{min(ms):.1f} to {max(ms):.1f} | {ratio:.3f} | '
+            f'{timing.step_bytes / 2**20:,.1f} |'
         )
     return '\n'.join(rows)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)

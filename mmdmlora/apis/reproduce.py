@@ -7,6 +7,9 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmengine.registry import init_default_scope
+
+from .benchmark import Timing, Trainee, measure_side_by_side
 from .compose import load_config
 from .run import train
 
@@ -29,8 +32,15 @@ class Table:
 TABLES = dict(
     digits=Table(
         {
-            'Linear probe': 'linear/vit-tiny_digits.py',
+            'Full': 'full/vit-tiny_digits.py',
+            'Linear': 'linear/vit-tiny_digits.py',
+            'BitFit': 'bitfit/vit-tiny_digits.py',
+            'Adapter': 'adapter/vit-tiny_digits.py',
+            'VPT-shallow': 'vpt-shallow/vit-tiny_digits.py',
+            'VPT-deep': 'vpt-deep/vit-tiny_digits.py',
+            'RepAdapter': 'repadapter/vit-tiny_digits.py',
             'LoRA': 'lora/vit-tiny_digits.py',
+            'DMLoRA': 'dmlora-fixed-scale/vit-tiny_digits.py',
             'DMLoRA-LS': 'dmlora/vit-tiny_digits.py',
         }
     )
@@ -47,30 +57,52 @@ def reproduce(name: str, configs: Path, work_dir: Path) -> str:
             exists there isn't repeated; one that was interrupted is resumed.
 
     Returns:
-        str: The table in Markdown: mean and standard deviation of the test accuracy.
+        str: The table in Markdown: mean and standard deviation of the test accuracy,
+        trained parameters, and step time and memory, measured with the methods in turn
+        once all runs are there.
 
     Raises:
         ValueError: If there is no such table.
     """
     if name not in TABLES:
         raise ValueError(f'there is no table {name!r}: known are {list(TABLES)}.')
-    lines = [
-        '| method | test top-1 (%) | each seed | trained parameters |',
-        '|---|---|---|---|',
-    ]
-    for label, file in TABLES[name].rows.items():
-        results = [
+    table = TABLES[name]
+    results = {
+        label: [
             _result(configs / file, work_dir / name / Path(file).parent / str(seed), seed)
-            for seed in TABLES[name].seeds
+            for seed in table.seeds
         ]
-        scores = [result[METRIC] for result in results]
+        for label, file in table.rows.items()
+    }
+    timings = _measure({label: configs / file for label, file in table.rows.items()})
+    lines = [
+        '| method | test top-1 (%) | each seed | trained parameters | step (ms) | '
+        'step memory (MiB) |',
+        '|---|---|---|---|---|---|',
+    ]
+    for timing in timings:
+        runs = results[timing.name]
+        scores = [run[METRIC] for run in runs]
         lines.append(
-            f'| {label} '
+            f'| {timing.name} '
             f'| {statistics.mean(scores):.2f} ± {statistics.stdev(scores):.2f} | '
             f'{", ".join(f"{score:.2f}" for score in scores)} | '
-            f'{results[0]["trained parameters"]:,} |'
+            f'{runs[0]["trained parameters"]:,} | '
+            f'{1000 * statistics.median(timing.seconds):.1f} | '
+            f'{timing.step_bytes / 2**20:.1f} |'
         )
     return '\n'.join(lines)
+
+
+def _measure(files: dict[str, Path], batch: int = 64, steps: int = 20) -> list[Timing]:
+    """Measure steps of all configs side by side."""
+    init_default_scope('mmdmlora')
+    configs = {label: load_config(file) for label, file in files.items()}
+    trainees = [
+        Trainee(label, config.model, config.input_size, batch)
+        for label, config in configs.items()
+    ]
+    return measure_side_by_side(trainees, steps)
 
 
 def _result(config_file: Path, work_dir: Path, seed: int) -> dict:
