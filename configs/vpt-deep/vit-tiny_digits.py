@@ -14,4 +14,4 @@ from mmdmlora.apis.compose import compose
 
 globals().update(compose(_base_))
 
-optim_wrapper = dict(optimizer=dict(lr=1))
+optim_wrapper = dict(optimizer=dict(lr=2e-2))

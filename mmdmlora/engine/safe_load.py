@@ -1,7 +1,7 @@
 """Checkpoint loading that never runs code from the file, as mmengine's loaders.
 
 mmengine 0.10.7 writes objects that ``torch.load(weights_only=True)``, the default of a
-current PyTorch, refuses; it loads web addresses with ``weights_only=False``; and
+current PyTorch, refuses; it loads web addresses without that protection; and
 ``Runner.resume`` executes ``checkpoint['meta']['config']`` as Python. All three are
 mended here, by :func:`install_safe_loaders`. Once upstream does the same, this file can
 go except for ``.safetensors`` and ``.npz`` files and the ``mmdmlora://`` scheme.
