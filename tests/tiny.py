@@ -104,3 +104,24 @@ def train_steps(model: nn.Module, steps: int, lr: float = 1e-2, **options) -> No
         optimizer.zero_grad()
         loss_of(model, images(seed=step)).backward()
         optimizer.step()
+
+
+def plain(backbone: str = 'vit', mode: bool = False) -> nn.Module:
+    """The backbone that :func:`wrapped` wraps from seed 0, without a wrapper."""
+    torch.manual_seed(0)
+    model = MODELS.build(copy.deepcopy(BACKBONES[backbone]))
+    model.init_weights()
+    model.train(mode)
+    return model
+
+
+def check_trains_exactly(model: nn.Module, steps: int, **options) -> None:
+    """Steps move every trainable tensor and no frozen one, nor the backbone's buffers."""
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    buffers = {n: b.clone() for n, b in model.module.named_buffers()}
+    train_steps(model, steps, **options)
+    for name, parameter in model.named_parameters():
+        moved = not torch.equal(parameter, before[name])
+        assert moved == parameter.requires_grad, name
+    for name, buffer in model.module.named_buffers():
+        assert torch.equal(buffer, buffers[name]), name

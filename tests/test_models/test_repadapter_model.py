@@ -6,12 +6,21 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from mmpretrain.registry import MODELS as STOCK
 from torch import nn
 
 from mmdmlora.models.repadapter_model import RepAdapter, RepAdapterModel
 from mmdmlora.registry import MODELS
-from tests.tiny import BACKBONES, SWIN, VIT, features, images, train_steps, wrapped
+from tests.tiny import (
+    BACKBONES,
+    SWIN,
+    VIT,
+    check_trains_exactly,
+    features,
+    images,
+    plain,
+    train_steps,
+    wrapped,
+)
 
 # For each backbone: the stock module whose output (or, after '<', input) is adapted in a
 # block, the adapter's name there, and the dimension of the channels.
@@ -35,14 +44,6 @@ everywhere = pytest.mark.parametrize('backbone', BACKBONES)
 
 def build(backbone='vit', **options) -> RepAdapterModel:
     return wrapped('RepAdapterModel', backbone, **{'dim': 4, **options})
-
-
-def plain(backbone='vit', mode=False) -> nn.Module:
-    torch.manual_seed(0)
-    model = STOCK.build(copy.deepcopy(BACKBONES[backbone]))
-    model.init_weights()
-    model.train(mode)
-    return model
 
 
 def randomized(backbone='vit', **options) -> RepAdapterModel:
@@ -118,14 +119,7 @@ def test_trains_all_of_the_adapters_and_nothing_else(backbone):
     model = build(backbone)
     adapters = {id(p) for a in model.adapters.values() for p in a.parameters()}
     assert {id(p) for p in model.trainable_parameters()} == adapters
-    before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    buffers = {n: b.clone() for n, b in model.named_buffers()}
-    train_steps(model, 6, weight_decay=0.0)
-    for name, parameter in model.named_parameters():
-        moved = not torch.equal(parameter, before[name])
-        assert moved == parameter.requires_grad, name
-    for name, buffer in model.named_buffers():
-        assert torch.equal(buffer, buffers[name]), name
+    check_trains_exactly(model, 6, weight_decay=0.0)
 
 
 @everywhere
