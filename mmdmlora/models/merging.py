@@ -6,7 +6,7 @@ import copy
 
 from torch import nn
 
-from .peft_model import PEFTModel
+from .peft_model import find_wrappers
 
 
 def merge_model(model: nn.Module) -> nn.Module:
@@ -21,12 +21,7 @@ def merge_model(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: If a method can't be merged.
     """
-    if isinstance(model, PEFTModel):
-        merged = model.merge()
-    else:
-        merged = copy.deepcopy(model)
-        for name, module in list(merged.named_modules()):
-            if isinstance(module, PEFTModel):
-                merged.set_submodule(name, module.merge(), strict=True)
+    # What deepcopy finds in its memo it takes as the copy.
+    merged = copy.deepcopy(model, {id(w): w.merge() for w in find_wrappers(model)})
     merged.eval()
     return merged
