@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader, Runner, set_random_seed
 
@@ -168,7 +169,7 @@ def _check_complete(model: torch.nn.Module, checkpoint: str) -> dict:
         loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     except FileNotFoundError as error:
         raise ValueError(f'there is no checkpoint {checkpoint!r}.') from error
-    model = getattr(model, 'module', model)
+    model = model.module if is_model_wrapper(model) else model
     state = loaded.get('state_dict')
     if state is None:
         raise ValueError(
