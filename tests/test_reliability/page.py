@@ -1,0 +1,64 @@
+"""The tables of docs/reliability.md, filled with what the code says today.
+
+python -m tests.test_reliability.page
+
+writes them again; test_page.py fails where they differ.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.test_reliability import bad_input, hostile_files
+
+PAGE = Path(__file__).parents[2] / 'docs' / 'reliability.md'
+
+# What is tried -> a function that tries it in an empty folder, checks that nothing was
+# damaged, and returns the message that the user reads.
+Cases = dict[str, Callable[[Path], str]]
+TABLES: dict[str, Cases] = {
+    'hostile files': hostile_files.CASES,
+    'bad input': bad_input.CASES,
+}
+HEADER = ('| what is tried | what the user reads |', '|---|---|')
+
+
+def row(title: str, case: Callable[[Path], str], folder: Path) -> str:
+    """A line of a table; the folder's own name stands as ``...``."""
+    message = case(folder).replace(str(folder), '...')
+    return f'| {title} | {" ".join(message.split()).replace("|", "&#124;")} |'
+
+
+def rows_on_page(table: str) -> list[str]:
+    """The lines of a table that stand on the page."""
+    text = re.search(_pattern(table), PAGE.read_text(), re.DOTALL)[2]
+    return text.strip().splitlines()[len(HEADER) :]
+
+
+def _pattern(table: str) -> str:
+    return rf'(<!-- {table} -->\n)(.*?)(<!-- end of {table} -->)'
+
+
+def write() -> None:
+    """Fill all tables of the page."""
+    text = PAGE.read_text()
+    for table, cases in TABLES.items():
+        lines = list(HEADER)
+        for title, case in cases.items():
+            with tempfile.TemporaryDirectory() as folder:
+                lines.append(row(title, case, Path(folder)))
+        content = '\n'.join(lines) + '\n'
+        text = re.sub(
+            _pattern(table),
+            lambda match, content=content: match[1] + content + match[3],
+            text,
+            flags=re.DOTALL,
+        )
+    PAGE.write_text(text)
+
+
+if __name__ == '__main__':
+    write()
