@@ -58,7 +58,7 @@ def config(
             default_hooks=dict(
                 logger=dict(type='LoggerHook', interval=1),
                 checkpoint=dict(
-                    type='CheckpointHook',
+                    type='CrashSafeCheckpointHook',
                     interval=1,
                     save_best='accuracy/top1',
                     rule='greater',

@@ -12,7 +12,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook',
+        type='CrashSafeCheckpointHook',
         interval=1,
         max_keep_ckpts=1,
         save_best='accuracy/top1',
@@ -20,6 +20,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     epoch_seed=dict(type='EpochSeedHook'),
+    resume_check=dict(type='ResumeCheckHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     adapter_monitor=dict(type='AdapterMonitorHook'),
     summary=dict(type='SummaryHook'),

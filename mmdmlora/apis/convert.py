@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import torch
+import safetensors.torch
 from mmengine.runner import CheckpointLoader
-from safetensors.torch import save_file
 
 import mmdmlora.engine  # noqa: F401, the safe loaders
+from mmdmlora.atomic import atomic_save, atomic_write
 from mmdmlora.models.convert import Architecture, convert_backbone
+
+from .checks import check_output
 
 
 def convert_file(source: str, out: str | Path, force: bool = False) -> Architecture:
@@ -26,14 +27,15 @@ def convert_file(source: str, out: str | Path, force: bool = False) -> Architect
         Architecture: What was found.
 
     Raises:
-        ValueError: If the source is missing or unknown, or ``out`` exists or has another
-            ending.
+        ValueError: If the source is missing or unknown, or ``out`` exists, has another
+            ending or stands where nothing can be written.
     """
     out = Path(out)
     if out.suffix not in ('.pth', '.safetensors'):
         raise ValueError(f'{str(out)!r} must end in .pth or .safetensors.')
     if out.exists() and not force:
         raise ValueError(f'{str(out)!r} exists: name another file, or use --force.')
+    check_output(out, 'DST')
     try:
         loaded = CheckpointLoader.load_checkpoint(source, map_location='cpu')
         architecture, state = convert_backbone(loaded)
@@ -41,11 +43,9 @@ def convert_file(source: str, out: str | Path, force: bool = False) -> Architect
         raise ValueError(f'there is no file {source!r}.') from error
     except ValueError as error:
         raise ValueError(f'{source!r} can not be converted: {error}') from error
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f'.{out.name}.tmp')
     if out.suffix == '.pth':
-        torch.save(dict(state_dict=state), temporary)
+        atomic_save(dict(state_dict=state), out)
     else:
-        save_file(state, temporary)
-    os.replace(temporary, out)
+        with atomic_write(out) as stream:
+            stream.write(safetensors.torch.save(state))
     return architecture

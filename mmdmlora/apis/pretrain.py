@@ -8,16 +8,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import safetensors.torch
 import torch
 from matplotlib.figure import Figure
 from mmpretrain.models.backbones import VisionTransformer
-from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..atomic import atomic_write
 from ..datasets.digits import Digits
 from ..datasets.drawn import CLASSES, GROUPS, LETTERS, SIZE, draw_batch
 from ..models.pretrained import load_pretrained
@@ -213,9 +214,10 @@ def save_backbone(
         path: The ``.safetensors`` file to write.
         record: What to note in the file about the training.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     state = {k: v.half().contiguous() for k, v in backbone.state_dict().items()}
-    save_file(state, path, {key: str(value) for key, value in record.items()})
+    metadata = {key: str(value) for key, value in record.items()}
+    with atomic_write(path) as stream:
+        stream.write(safetensors.torch.save(state, metadata))
 
 
 def load_backbone(path: str | Path) -> VisionTransformer:

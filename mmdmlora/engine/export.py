@@ -6,9 +6,10 @@ import copy
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner.checkpoint import save_checkpoint, weights_to_cpu
+from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
+from mmdmlora.atomic import atomic_save, atomic_write
 from mmdmlora.models.merging import merge_model
 from mmdmlora.models.peft_model import PEFTModel
 from mmdmlora.registry import MODELS
@@ -38,10 +39,10 @@ def save_merged(
         meta=dict(dataset_meta=dataset_meta or {}),
         state_dict=weights_to_cpu(merged.state_dict()),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(checkpoint, str(out))
+    atomic_save(checkpoint, out)
     config_path = out.with_suffix('.py')
-    stock_config(config).dump(config_path)
+    with atomic_write(config_path) as stream:
+        stream.write(stock_config(config).pretty_text.encode())
     return config_path
 
 

@@ -42,7 +42,7 @@ def test_ranks_draw_alike_and_end_equal(tmp_path, options):
 
 
 def test_shell_scripts_train_and_test(tmp_path):
-    """dist_train.sh and dist_test.sh on the embedded task."""
+    """dist_train.sh and dist_test.sh on the embedded task; one process can't go on."""
     env = dict(os.environ, PORT='29613', OMP_NUM_THREADS='1')
     env['PATH'] = f'{Path(sys.executable).parent}{os.pathsep}{env["PATH"]}'
     config = 'configs/dmlora/vit-tiny_digits.py'
@@ -60,3 +60,15 @@ def test_shell_scripts_train_and_test(tmp_path):
     assert checkpoint.is_file() and (tmp_path / 'merged.pth').is_file()
     out = shell('tools/dist_test.sh', config, str(checkpoint), '2', *common[:1])
     assert 'accuracy/top1' in out
+
+    content = checkpoint.read_bytes()
+    alone = subprocess.run(
+        [sys.executable, 'tools/train.py', config, '--resume', *common],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert alone.returncode == 1 and 'Traceback' not in alone.stderr
+    assert 'with processes=2, but this one has processes=1' in alone.stderr
+    assert checkpoint.read_bytes() == content

@@ -1,0 +1,107 @@
+"""Resuming from what another run wrote."""
+
+import pytest
+import torch
+from mmengine.runner import Runner
+
+from mmdmlora.engine.resume_check_hook import RECORD
+from tests.peft_runner import config
+
+HOOKS = dict(resume_check=dict(type='ResumeCheckHook'))
+
+
+def make(work_dir, resume=True, epochs=2, change=None, **options) -> Runner:
+    cfg = config(work_dir, epochs=epochs, hooks=HOOKS, resume=resume, **options)
+    cfg.merge_from_dict(change or {})
+    return Runner.from_cfg(cfg)
+
+
+@pytest.fixture
+def first(tmp_path):
+    make(tmp_path, resume=False).train()
+    return tmp_path
+
+
+def test_a_longer_run_goes_on(first):
+    runner = make(first, epochs=3)
+    runner.train()
+    assert runner.epoch == 3
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            {'train_dataloader.batch_size': 16},
+            'of a run with batch_size=8, images=16, but this one has batch_size=16, '
+            'images=32. Resume with the same.*load_from=FILE',
+        ),
+        (
+            {'train_dataloader.num_batch_per_epoch': 3},
+            'of a run with images=16, but this one has images=24',
+        ),
+        (
+            {'model.head.num_classes': 12},
+            r'head.fc.weight has shape \(10, 24\), not \(12, 24\).*config that it was',
+        ),
+        ({'model.backbone.rank': 3}, r'has shape \(2, 24\), not \(3, 24\)'),
+        ({'model.backbone.num_branches': 3}, 'is unknown here'),
+    ],
+)
+def test_another_run_is_refused_and_the_checkpoint_stays(first, change, message):
+    content = (first / 'epoch_2.pth').read_bytes()
+    with pytest.raises(ValueError, match=message):
+        make(first, change=change).train()
+    assert (first / 'epoch_2.pth').read_bytes() == content
+
+
+def test_another_method_is_refused(first):
+    with pytest.raises(ValueError, match='does not fit the config: .* is missing'):
+        make(first, wrapper=dict(type='mmdmlora.BitFitModel')).train()
+
+
+def test_another_frozen_backbone_is_refused(first):
+    seed = dict(seed=5)
+    with pytest.raises(ValueError, match='trained on another frozen backbone'):
+        make(first, randomness=seed).train()
+
+
+def test_other_numbers_of_processes_are_refused_both_ways(first):
+    """A process can't tell how many there were: the file is changed to say two."""
+    file = first / 'epoch_2.pth'
+    checkpoint = torch.load(file)
+    assert checkpoint['meta'][RECORD]['processes'] == 1
+    checkpoint['meta'][RECORD]['processes'] = 2
+    torch.save(checkpoint, file)
+    with pytest.raises(
+        ValueError, match='with processes=2, but this one has processes=1'
+    ):
+        make(first).train()
+
+
+def test_weights_alone_may_come_from_any_run(first):
+    """load_from without resume: fine-tuning on from another run's weights is usual."""
+    runner = make(
+        first,
+        resume=False,
+        load_from=str(first / 'epoch_2.pth'),
+        change={'train_dataloader.batch_size': 16},
+    )
+    runner.train()
+    assert runner.epoch == 2
+
+
+def test_checkpoint_without_the_record(first):
+    file = first / 'epoch_2.pth'
+    checkpoint = torch.load(file)
+    del checkpoint['meta'][RECORD]
+    torch.save(checkpoint, file)
+    make(first, epochs=3).train()
+
+
+def test_the_record_does_not_depend_on_the_model_being_ours(tmp_path):
+    make(tmp_path, wrapper=None).train()
+    make(tmp_path, wrapper=None, epochs=3).train()
+    assert torch.load(tmp_path / 'epoch_3.pth')['meta'][RECORD] == dict(
+        processes=1, batch_size=8, images=16
+    )

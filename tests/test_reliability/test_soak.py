@@ -1,0 +1,33 @@
+"""The soak, with ten kills: runs that were killed end as if they never had been."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        '',
+        '--workers 2 --ema',
+        '--processes 2 --workers 0 1 2 --no-flips',
+    ],
+    ids=['plain', 'workers and average', 'two processes, changing workers'],
+)
+def test_ten_kills(options, tmp_path):
+    command = ['-m', 'tests.soak_resume', '--kills=10', f'--out={tmp_path}']
+    result = subprocess.run(
+        [sys.executable, *command, *options.split()],
+        cwd=ROOT,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    kills, *_, problems = result.stdout.splitlines()[-1].strip('| ').split(' | ')
+    assert (kills, problems) == ('10', '0')
