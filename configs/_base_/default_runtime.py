@@ -21,6 +21,8 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     epoch_seed=dict(type='EpochSeedHook'),
     resume_check=dict(type='ResumeCheckHook'),
+    num_class_check=dict(type='NumClassCheckHook'),
+    finite_check=dict(type='FiniteCheckHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     adapter_monitor=dict(type='AdapterMonitorHook'),
     summary=dict(type='SummaryHook'),

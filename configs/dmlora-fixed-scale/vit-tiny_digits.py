@@ -17,4 +17,4 @@ globals().update(compose(_base_))
 
 model['backbone']['scale'] = 10.0
 optim_wrapper = dict(optimizer=dict(lr=5e-3))
-default_hooks = dict(branch_pruning=dict(interval=1 / 30))
+default_hooks = dict(branch_pruning=dict(interval=1 / 30, min_branches=1))

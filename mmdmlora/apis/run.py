@@ -16,9 +16,18 @@ from mmdmlora.engine.launch import (
     drop_invalid_worker_options,
     prepare_distributed,
 )
+from mmdmlora.engine.resume_check_hook import check_fits
 from mmdmlora.registry import MODELS
 
-from .compose import LOADERS
+from .checks import (
+    check_files,
+    check_numbers,
+    check_output,
+    check_schedule,
+    check_start,
+    check_steps,
+    check_writable,
+)
 
 # Of these alone mmengine accepts None, to switch the hook off.
 MMENGINE_HOOKS = (
@@ -31,26 +40,38 @@ MMENGINE_HOOKS = (
 )
 REQUIRED_HOOKS = dict(
     epoch_seed='mmdmlora.EpochSeedHook',
+    num_class_check='mmdmlora.NumClassCheckHook',
+    finite_check='mmdmlora.FiniteCheckHook',
+    resume_check='mmdmlora.ResumeCheckHook',
     plain_checkpoint='mmdmlora.PlainCheckpointHook',
 )
+STOCK_CHECKPOINT_HOOK = ('CheckpointHook', 'mmengine.CheckpointHook')
+CHECKPOINT_HOOK = 'mmdmlora.CrashSafeCheckpointHook'
 
 
 def prepare(config: Config) -> Config:
     """Make a config run on a current PyTorch, in place.
 
-    Adds the hooks that a resumable training needs where a config lacks them, so that
-    stock configs can be used too, and adapts the launch to the machine.
+    Adds the hooks that a resumable training needs and those that guard it where a config
+    lacks them, takes the crash-safe checkpoint hook for mmengine's, so that stock configs
+    can be used too, and adapts the launch to the machine.
 
     Raises:
-        ValueError: If the backbone's checkpoint or the data is missing, mixed
-            precision is asked for without a GPU, or the run is shorter than its
-            warm-up.
+        ValueError: If the working directory can't be written, the backbone's checkpoint
+            or the data is missing, a number can't be one, mixed precision is asked for
+            without a GPU, or the run is shorter than its warm-up.
     """
+    if config.get('work_dir'):
+        check_writable(config.work_dir, 'Name another folder with --work-dir.')
     check_files(config)
+    check_numbers(config)
     check_schedule(config)
     hooks = config.setdefault('default_hooks', {})
     for name, hook in REQUIRED_HOOKS.items():
         hooks.setdefault(name, dict(type=hook))
+    checkpoint = hooks.setdefault('checkpoint', dict(type=CHECKPOINT_HOOK, interval=1))
+    if checkpoint is not None and checkpoint.get('type') in STOCK_CHECKPOINT_HOOK:
+        checkpoint['type'] = CHECKPOINT_HOOK
     for name in [n for n, hook in hooks.items() if hook is None]:
         if name not in MMENGINE_HOOKS:
             del hooks[name]
@@ -61,57 +82,19 @@ def prepare(config: Config) -> Config:
     return config
 
 
-def check_files(config: Config) -> None:
-    """Look for the backbone's checkpoint and the data before anything is built.
-
-    Raises:
-        ValueError: Naming everything that is missing, and where to get it.
-    """
-    missing = []
-    model = config.get('model') or {}
-    backbone = (model.get('backbone') or {}).get('module') or {}
-    init_cfg = backbone.get('init_cfg')
-    weights = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
-    if weights and '://' not in weights and not Path(weights).is_file():
-        missing.append(
-            f'The backbone checkpoint {weights!r}: put it there or name yours with '
-            f'--weights FILE. Source: {config.get("weights_source", "unknown.")}'
-        )
-    datasets = [(config.get(name) or {}).get('dataset') or {} for name in LOADERS]
-    roots = dict.fromkeys(dataset.get('data_root') for dataset in datasets)
-    missing += [
-        f'The data folder {root!r}: put it there or name yours with --data-root FOLDER. '
-        f'Source: {config.get("data_source", "unknown.")}'
-        for root in roots
-        if root and '://' not in root and not Path(root).is_dir()
-    ]
-    if missing:
-        raise ValueError('\n  '.join(['files are missing.', *missing]))
-
-
-def check_schedule(config: Config) -> None:
-    """Refuse a run that ends before its learning rate has warmed up.
-
-    Raises:
-        ValueError: Naming the schedule and the lengths.
-    """
-    epochs = (config.get('train_cfg') or {}).get('max_epochs')
-    schedulers = config.get('param_scheduler') or []
-    for index, scheduler in enumerate(schedulers if isinstance(schedulers, list) else []):
-        begin = scheduler.get('begin', 0)
-        if epochs and scheduler.get('by_epoch', True) and begin >= epochs:
-            raise ValueError(
-                f'param_scheduler.{index} ({scheduler.type}) begins at epoch {begin}, '
-                f'but the run has train_cfg.max_epochs={epochs}. Give it more epochs, or '
-                'shorten the warm-up: --cfg-options param_scheduler.0.end=N '
-                'param_scheduler.1.begin=N.'
-            )
-
-
 def train(config: Config) -> None:
-    """Train as a config says; the summary hook tests and merges at the end."""
+    """Train as a config says; the summary hook tests and merges at the end.
+
+    Raises:
+        ValueError: See :func:`prepare`, or if the data fills no batch or
+            nothing of ``load_from`` fits.
+    """
     prepare(config)
-    Runner.from_cfg(config).train()
+    runner = Runner.from_cfg(config)
+    check_steps(runner)
+    if config.get('load_from') and not config.get('resume'):
+        check_start(runner, config.load_from)
+    runner.train()
 
 
 def test(config: Config, checkpoint: str) -> dict[str, float]:
@@ -127,9 +110,9 @@ def test(config: Config, checkpoint: str) -> dict[str, float]:
     Raises:
         ValueError: If the checkpoint doesn't hold everything that the config trains.
     """
+    config.load_from, config.resume = None, False
     prepare(config)
     config.load_from = checkpoint
-    config.resume = False
     config.train_dataloader = config.train_cfg = config.optim_wrapper = None
     config.param_scheduler = None
     for name in ('branch_pruning', 'learning_scalar', 'summary'):
@@ -151,8 +134,10 @@ def merge(config: Config, checkpoint: str, out: str) -> Path:
         Path: A stock mmpretrain config for it, written beside ``out``.
 
     Raises:
-        ValueError: If the checkpoint doesn't fit or the method can't be merged.
+        ValueError: If ``out`` can't be written, the checkpoint doesn't fit or the method
+            can't be merged.
     """
+    check_output(out, 'OUT')
     check_files(Config(dict(model=config.to_dict()['model'])))
     init_default_scope(config.get('default_scope', 'mmdmlora'))
     # A backbone without a checkpoint is random: the Runner's seed makes it the same.
@@ -164,27 +149,20 @@ def merge(config: Config, checkpoint: str, out: str) -> Path:
 
 
 def _check_complete(model: torch.nn.Module, checkpoint: str) -> dict:
-    """Load a checkpoint and refuse one that leaves a trained tensor as it is."""
+    """Load a checkpoint and refuse one that doesn't hold what the model trains."""
     try:
         loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     except FileNotFoundError as error:
-        raise ValueError(f'there is no checkpoint {checkpoint!r}.') from error
-    model = model.module if is_model_wrapper(model) else model
+        raise ValueError(
+            f'there is no checkpoint {checkpoint!r}: name one that training has written, '
+            'such as work_dirs/.../epoch_60.pth.'
+        ) from error
     state = loaded.get('state_dict')
     if state is None:
         raise ValueError(
-            f'{checkpoint!r} has no state_dict: it is no checkpoint written by training.'
+            f'{checkpoint!r} has no state_dict: name a checkpoint that training has '
+            'written.'
         )
-    expected = model.state_dict()
-    missing = [
-        name
-        for name, tensor in expected.items()
-        if name not in state or state[name].shape != tensor.shape
-    ]
-    if missing:
-        raise ValueError(
-            f'{checkpoint!r} does not fit the config: {len(missing)} of {len(expected)} '
-            f'tensors are missing or have another shape, first {missing[0]!r}. Use the '
-            'config that it was trained with.'
-        )
+    model = model.module if is_model_wrapper(model) else model
+    check_fits(model, state, repr(checkpoint))
     return loaded

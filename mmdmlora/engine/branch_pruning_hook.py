@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmdmlora.models.dmlora_model import CRITERIA, DMLoRAModel
 from mmdmlora.models.peft_model import find_wrappers
@@ -13,13 +14,22 @@ from mmdmlora.registry import HOOKS
 
 from .schedule import to_epochs
 
+# Of an interval, for fractions such as 1/3 that have no exact value.
+TOLERANCE = 1e-9
+
 
 @HOOKS.register_module()
 class BranchPruningHook(Hook):
     """Drop branches of every adapted layer at regular intervals.
 
-    With n branches at first, epoch e (from 0) is trained with
-    ``max(min_branches, n - num_pruned * floor((e - begin) / interval))`` of them.
+    The k-th pruning is due ``begin + k * interval`` epochs after the start. It is done at
+    the start of the next epoch that isn't trained yet, all that are due together; the
+    last epoch also takes what falls inside of it. So a schedule given in fractions ends
+    with the same number of branches in a run of any length, and short trials work: a
+    run of one epoch trains what would be left in the end.
+
+    The schedule has to come out even: it drops ``num_pruned`` branches each time and
+    has dropped all but ``min_branches`` in the last epoch.
 
     Args:
         interval (int | float): The paper's "dropout epoch": epochs between prunings, or
@@ -27,7 +37,9 @@ class BranchPruningHook(Hook):
             Structured tasks) and 100 or 200 (slow, for Natural and Specialized).
         num_pruned (int): Down branches, and up branches, dropped each time.
             Defaults to 1.
-        min_branches (int): What is kept. Defaults to 1.
+        min_branches (int): What is left in the end. Where the intervals leave more,
+            as the paper's slow ones do (6 of 8 with 100 of 300 epochs), say so here.
+            Defaults to 1.
         criterion (str): ``random``, ``norm`` or ``merge``, see
             :meth:`~mmdmlora.models.DMLoRAModel.prune_branches`. Defaults to ``random``.
         begin (int | float): Epoch, or fraction of the run, from which the intervals are
@@ -35,7 +47,9 @@ class BranchPruningHook(Hook):
 
     Raises:
         ValueError: If an argument is out of range, or at the start of training if the
-            model has no DMLoRA wrapper or fewer branches than ``min_branches``.
+            model has no DMLoRA wrapper or fewer branches than ``min_branches``, if the
+            schedule doesn't reach ``min_branches`` or the last pruning would be cut
+            short, or if the run isn't counted in epochs. It names settings that do.
 
     Note:
         - When: ``before_train_epoch``, so that what was trained and evaluated in an
@@ -55,14 +69,18 @@ class BranchPruningHook(Hook):
         criterion: str = 'random',
         begin: float = 0,
     ) -> None:
-        if not interval > 0:
-            raise ValueError(f'interval={interval} is not positive.')
-        if num_pruned < 1 or min_branches < 1:
+        if not (isinstance(interval, Real) and interval > 0):
             raise ValueError(
-                f'num_pruned={num_pruned} and min_branches={min_branches} must be >= 1.'
+                f'interval={interval} is no positive number: give epochs as a whole '
+                'number, or a fraction of the run such as 0.1.'
             )
+        for name, value in (('num_pruned', num_pruned), ('min_branches', min_branches)):
+            if not (isinstance(value, int) and value >= 1):
+                raise ValueError(f'{name}={value} is no whole number above 0: use one.')
         if criterion not in CRITERIA:
-            raise ValueError(f'criterion={criterion!r} is none of {CRITERIA}.')
+            raise ValueError(
+                f'criterion={criterion!r} is unknown: use one of {CRITERIA}.'
+            )
         self.interval = interval
         self.num_pruned = num_pruned
         self.min_branches = min_branches
@@ -70,16 +88,18 @@ class BranchPruningHook(Hook):
         self.begin = begin
 
     def before_train(self, runner: Runner) -> None:
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                'BranchPruningHook counts epochs, but the run counts iterations '
+                f'(max_iters={runner.max_iters}): use train_cfg=dict(by_epoch=True, '
+                'max_epochs=N), or remove the hook.'
+            )
         for model in self._models(runner):
             total = model.total_branches
-            if total < self.min_branches:
-                raise ValueError(
-                    f'min_branches={self.min_branches}, but the model has only {total}.'
-                )
-            kept = self.target(runner.max_epochs - 1, runner.max_epochs, total)
+            self.check(runner.max_epochs, total)
             runner.logger.info(
-                f'Branch pruning ({self.criterion}): {total} branches at first, {kept} '
-                f'in the last of {runner.max_epochs} epochs.'
+                f'Branch pruning ({self.criterion}): {total} branches at first, '
+                f'{self.min_branches} in the last of {runner.max_epochs} epochs.'
             )
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -94,10 +114,78 @@ class BranchPruningHook(Hook):
 
     def target(self, epoch: int, max_epochs: int, total: int) -> int:
         """The number of branches that an epoch (from 0) is trained with."""
-        interval = to_epochs(self.interval, max_epochs, 'interval')
-        begin = to_epochs(self.begin, max_epochs, 'begin')
-        prunings = max(0, math.floor((epoch - begin) / interval + 1e-9))
-        return max(min(self.min_branches, total), total - prunings * self.num_pruned)
+        interval, begin = self._in_epochs(max_epochs)
+        if epoch < max_epochs - 1:
+            prunings = math.floor((epoch - begin) / interval + TOLERANCE)
+        else:
+            prunings = math.ceil((max_epochs - begin) / interval - TOLERANCE) - 1
+        kept = total - max(0, prunings) * self.num_pruned
+        return max(min(self.min_branches, total), kept)
+
+    def check(self, max_epochs: int, total: int) -> None:
+        """Refuse a schedule that doesn't drop what it says.
+
+        Args:
+            max_epochs (int): Length of the run.
+            total (int): Branches at first.
+
+        Raises:
+            ValueError: See the class.
+        """
+        surplus = total - self.min_branches
+        if surplus < 0:
+            raise ValueError(
+                f'min_branches={self.min_branches}, but the model has only {total}: use '
+                f'min_branches<{total}, or model.backbone.num_branches>'
+                f'{self.min_branches}.'
+            )
+        if surplus % self.num_pruned:
+            divisors = [n for n in range(1, surplus + 1) if surplus % n == 0]
+            raise ValueError(
+                f'num_pruned={self.num_pruned} does not divide the {surplus} branches '
+                f'from {total} down to min_branches={self.min_branches}: the last '
+                f'pruning would drop {surplus % self.num_pruned}. Use num_pruned='
+                f'{" or ".join(map(str, divisors))}, or min_branches='
+                f'{total % self.num_pruned or self.num_pruned}.'
+            )
+        kept = self.target(max_epochs - 1, max_epochs, total)
+        if kept > self.min_branches:
+            remedies = self._remedies(max_epochs, surplus // self.num_pruned)
+            keep = (
+                f'min_branches={kept} to keep them'
+                if kept < total
+                else 'default_hooks.branch_pruning=None to keep all'
+            )
+            raise ValueError(
+                f'with interval={self.interval:.4g} and begin={self.begin:.4g} pruning '
+                f'reaches {kept} of {total} branches by the last of {max_epochs} epochs, '
+                f'not min_branches={self.min_branches}: use '
+                f'{", or ".join([*remedies, keep])}.'
+            )
+
+    def _remedies(self, max_epochs: int, needed: int) -> list[str]:
+        """Settings with which ``needed`` prunings fit into the run."""
+        _, begin = self._in_epochs(max_epochs)
+        remedies = []
+        if isinstance(self.interval, int):
+            longest = int((max_epochs - 1 - begin) // needed)
+            if longest > 0:
+                remedies.append(f'interval<={longest}')
+            if isinstance(self.begin, int):
+                epochs = self.begin + needed * self.interval + 1
+                remedies.append(f'train_cfg.max_epochs>={epochs}')
+        elif begin < max_epochs:
+            limit = (1 - begin / max_epochs) / needed
+            digits = 2 - math.floor(math.log10(limit))
+            rounded = math.floor(limit * 10**digits) / 10**digits
+            remedies.append(f'interval<{rounded:.{digits}f}')
+        return remedies
+
+    def _in_epochs(self, max_epochs: int) -> tuple[float, float]:
+        return (
+            to_epochs(self.interval, max_epochs, 'interval'),
+            to_epochs(self.begin, max_epochs, 'begin'),
+        )
 
     @staticmethod
     def _models(runner: Runner) -> list[DMLoRAModel]:

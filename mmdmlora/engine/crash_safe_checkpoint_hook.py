@@ -97,9 +97,16 @@ class CrashSafeCheckpointHook(CheckpointHook):
                 super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        metrics = metrics or {}
+        wanted = set(self.save_best or ()) - {'auto'}
+        if metrics and not wanted <= set(metrics):
+            raise ValueError(
+                f'save_best={self.save_best}, but the validation gives {[*metrics]}: '
+                'name one of these (default_hooks.checkpoint.save_best), or None.'
+            )
         runner.message_hub.update_info(UNVALIDATED, False)
         with self._removing_last():
-            super().after_val_epoch(runner, metrics or {})
+            super().after_val_epoch(runner, metrics)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Write the last checkpoint, then let ``last_checkpoint`` name it.

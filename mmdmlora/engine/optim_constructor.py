@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from mmdmlora.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -25,7 +26,7 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             ``.log_scale``, the scales get no weight decay.
 
     Raises:
-        ValueError: If nothing in the model is trained.
+        ValueError: If nothing in the model is trained, or the optimizer is unknown.
     """
 
     def __init__(
@@ -37,6 +38,13 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             **paramwise_cfg.get('custom_keys', {}),
         }
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        name = self.optimizer_cfg.get('type')
+        with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+            if isinstance(name, str) and registry.get(name) is None:
+                raise ValueError(
+                    f'optim_wrapper.optimizer.type={name} is no optimizer: check the '
+                    'spelling (AdamW, SGD), or import its module with custom_imports.'
+                )
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any

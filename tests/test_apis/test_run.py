@@ -124,6 +124,12 @@ def test_stock_configs_get_the_hooks_that_resuming_needs(tmp_path):
     torch.load(tmp_path / f'epoch_{EPOCHS}.pth', weights_only=True)
 
 
+def test_stock_configs_get_the_hooks_that_guard_a_training(tmp_path):
+    hooks = api.prepare(experiment(tmp_path)).default_hooks
+    assert hooks.finite_check.type == 'mmdmlora.FiniteCheckHook'
+    assert hooks.num_class_check.type == 'mmdmlora.NumClassCheckHook'
+
+
 def test_any_hook_can_be_switched_off(tmp_path):
     cfg = experiment(tmp_path)
     cfg.merge_from_dict(
@@ -178,3 +184,28 @@ def test_run_shorter_than_its_warm_up(tmp_path):
     cfg = experiment(tmp_path, param_scheduler=schedule)
     with pytest.raises(ValueError, match='begins at epoch 5, but .*max_epochs=4'):
         api.train(cfg)
+
+
+def test_start_from_a_task_with_other_classes(tmp_path):
+    """Transfer: what fits is loaded, and the head, which doesn't, starts anew."""
+    trained(tmp_path / 'one')
+    cfg = experiment(
+        tmp_path / 'two', load_from=str(tmp_path / f'one/epoch_{EPOCHS}.pth')
+    )
+    state = torch.load(cfg.load_from, weights_only=True)
+    for name in ('head.fc.weight', 'head.fc.bias'):
+        state['state_dict'][name] = state['state_dict'][name][:7]
+    torch.save(state, cfg.load_from)
+    api.train(cfg)
+    assert (tmp_path / f'two/epoch_{EPOCHS}.pth').is_file()
+
+
+def test_folder_is_looked_at_before_anything_is_built(tmp_path):
+    (tmp_path / 'file').write_text('x')
+    cfg = experiment(tmp_path / 'file')
+    cfg.model = dict(type='NoSuchModel')
+    for action in (lambda: api.train(cfg), lambda: api.test(cfg, 'none.pth')):
+        with pytest.raises(ValueError, match='is a file, no folder'):
+            action()
+    with pytest.raises(ValueError, match='is a file, no folder.*OUT'):
+        api.merge(cfg, 'none.pth', str(tmp_path / 'file' / 'merged.pth'))

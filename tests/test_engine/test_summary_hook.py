@@ -11,7 +11,7 @@ from tests.peft_runner import runner
 from tests.tiny import images
 
 HOOKS = dict(
-    pruning=dict(type='BranchPruningHook', interval=1),
+    pruning=dict(type='BranchPruningHook', interval=1, min_branches=2),
     scalar=dict(type='LearningScalarHook'),
     monitor=dict(type='AdapterMonitorHook'),
     summary=dict(type='SummaryHook'),

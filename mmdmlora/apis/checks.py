@@ -1,0 +1,221 @@
+"""What can be seen to be wrong before anything is built: settings, files, folders."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from mmengine.runner import CheckpointLoader, Runner
+
+from .compose import LOADERS
+
+# What the Runner reads from a config besides the arguments of its constructor.
+RUNNER_KEYS = (
+    'model_wrapper_cfg',
+    'find_unused_parameters',
+    'sync_bn',
+    'compile',
+    'custom_imports',
+    'test_model_init',
+)
+# What :func:`~mmdmlora.apis.compose.compose` has read already, and what came of it.
+COMPOSED = dict(
+    method='model.backbone',
+    num_classes='model.head.num_classes',
+    input_size='model.backbone.module.img_size',
+    train_pipeline='train_dataloader.dataset.pipeline',
+    test_pipeline='test_dataloader.dataset.pipeline',
+    structured_hooks='default_hooks',
+)
+
+
+def check_options(config: Config, options: Iterable[str]) -> None:
+    """Refuse ``--cfg-options`` that would change nothing.
+
+    Args:
+        config (Config): The config before they are merged into it.
+        options (Iterable[str]): Their keys, with dots.
+
+    Raises:
+        ValueError: Naming the option and what was perhaps meant.
+    """
+    arguments = inspect.signature(Runner.__init__).parameters
+    known = {*config, *arguments, *RUNNER_KEYS} - {'self', 'cfg'}
+    for option in options:
+        first, *rest = option.split('.')
+        if first not in known:
+            near = get_close_matches(first, known, n=1)
+            raise ValueError(
+                f'--cfg-options {option}: nothing reads a setting {first!r}. '
+                + (f'Is it {".".join([*near, *rest])}?' if near else 'Leave it out.')
+            )
+        if 'method' in config and first in COMPOSED:
+            raise ValueError(
+                f'--cfg-options {option} comes too late: the config is composed from '
+                f'{first!r} already. Set {".".join([COMPOSED[first], *rest])}.'
+            )
+
+
+def check_writable(folder: str | Path, remedy: str) -> None:
+    """Refuse a folder in which no file can be made; nothing is left there.
+
+    Args:
+        folder (str | Path): It need not exist: then the nearest one above counts.
+        remedy (str): What to do instead.
+
+    Raises:
+        ValueError: Naming the folder and the reason.
+    """
+    existing = Path(folder).absolute()
+    try:
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir():
+            raise ValueError(f'{str(existing)!r} is a file, no folder. {remedy}')
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f'{str(folder)!r} can not be written ({error.strerror}). {remedy}'
+        ) from error
+
+
+def check_output(file: str | Path, name: str) -> None:
+    """Refuse a file that can't be written, before the work for it is done.
+
+    Raises:
+        ValueError: Naming the place; ``name`` is what the file is called there.
+    """
+    remedy = f'Name another file as {name}.'
+    if Path(file).is_dir():
+        raise ValueError(f'{str(file)!r} is a folder. {remedy}')
+    check_writable(Path(file).parent, remedy)
+
+
+def check_files(config: Config) -> None:
+    """Look for the backbone's checkpoint, the data and ``load_from``.
+
+    Raises:
+        ValueError: Naming everything that is missing, and where to get it.
+    """
+    missing = []
+    model = config.get('model') or {}
+    backbone = (model.get('backbone') or {}).get('module') or {}
+    init_cfg = backbone.get('init_cfg')
+    weights = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
+    if weights and '://' not in weights and not Path(weights).is_file():
+        missing.append(
+            f'The backbone checkpoint {weights!r}: put it there or name yours with '
+            f'--weights FILE. Source: {config.get("weights_source", "unknown.")}'
+        )
+    start = config.get('load_from')
+    if start and '://' not in start and not Path(start).expanduser().is_file():
+        missing.append(
+            f'The checkpoint {start!r} to start from: name one that exists (load_from, '
+            '--resume FILE), or leave it out.'
+        )
+    datasets = [(config.get(name) or {}).get('dataset') or {} for name in LOADERS]
+    roots = dict.fromkeys(dataset.get('data_root') for dataset in datasets)
+    missing += [
+        f'The data folder {root!r}: put it there or name yours with --data-root FOLDER. '
+        f'Source: {config.get("data_source", "unknown.")}'
+        for root in roots
+        if root and '://' not in root and not Path(root).is_dir()
+    ]
+    if missing:
+        raise ValueError('\n  '.join(['files are missing.', *missing]))
+
+
+def check_numbers(config: Config) -> None:
+    """Refuse lengths, a learning rate or a seed that can't be one.
+
+    mmengine takes them and fails later, or trains for no epoch.
+
+    Raises:
+        ValueError: Naming the setting, its value and what it has to be.
+    """
+    for path in (
+        'train_cfg.max_epochs',
+        'train_cfg.max_iters',
+        'train_cfg.val_interval',
+        'optim_wrapper.accumulative_counts',
+    ):
+        value = _value(config, path)
+        if value is not None and not (type(value) is int and value > 0):
+            raise ValueError(f'{path}={value} is no whole number above 0: give one.')
+    rate = _value(config, 'optim_wrapper.optimizer.lr')
+    if rate is not None and not (isinstance(rate, int | float) and rate > 0):
+        raise ValueError(
+            f'optim_wrapper.optimizer.lr={rate} is no number above 0: give one, such as '
+            '1e-3.'
+        )
+    seed = _value(config, 'randomness.seed')
+    if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
+        raise ValueError(
+            f'randomness.seed={seed} is no whole number from 0 to {2**32 - 1}: give one.'
+        )
+
+
+def _value(config: Config, path: str) -> object:
+    node: object = config
+    for key in path.split('.'):
+        node = node.get(key) if isinstance(node, dict | Config) else None
+    return node
+
+
+def check_schedule(config: Config) -> None:
+    """Refuse a run that ends before its learning rate has warmed up.
+
+    Raises:
+        ValueError: Naming the schedule and the lengths.
+    """
+    epochs = (config.get('train_cfg') or {}).get('max_epochs')
+    schedulers = config.get('param_scheduler') or []
+    for index, scheduler in enumerate(schedulers if isinstance(schedulers, list) else []):
+        begin = scheduler.get('begin', 0)
+        if epochs and scheduler.get('by_epoch', True) and begin >= epochs:
+            raise ValueError(
+                f'param_scheduler.{index} ({scheduler.type}) begins at epoch {begin}, '
+                f'but the run has train_cfg.max_epochs={epochs}. Give it more epochs, or '
+                'shorten the warm-up: --cfg-options param_scheduler.0.end=N '
+                'param_scheduler.1.begin=N.'
+            )
+
+
+def check_start(runner: Runner, load_from: str) -> None:
+    """Refuse a checkpoint of which nothing would be loaded; mmengine only warns.
+
+    Raises:
+        ValueError: Naming a tensor of each side.
+    """
+    loaded = CheckpointLoader.load_checkpoint(load_from, map_location='cpu')
+    names = [name.removeprefix('module.') for name in loaded.get('state_dict', loaded)]
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    ours = [*model.state_dict(), *dict(model.named_parameters())]
+    if set(names).isdisjoint(ours):
+        raise ValueError(
+            f'load_from={load_from!r} holds nothing of the model: it has {names[:1]}, '
+            f'the model {ours[:1]}. Weights of a backbone alone belong into its '
+            'init_cfg: --weights FILE.'
+        )
+
+
+def check_steps(runner: Runner) -> None:
+    """Refuse a training without any step in an epoch.
+
+    Raises:
+        ValueError: Naming the batch size and the number of images.
+    """
+    loader = runner.train_loop.dataloader
+    if hasattr(loader, '__len__') and len(loader) == 0:
+        images = len(loader.sampler)
+        raise ValueError(
+            f'train_dataloader.batch_size={loader.batch_size} leaves no step in an '
+            f'epoch: each process has {images} images, and drop_last drops what fills no '
+            f'batch. Use batch_size<={images}, or train_dataloader.drop_last=False.'
+        )

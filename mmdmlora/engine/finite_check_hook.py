@@ -1,0 +1,138 @@
+"""Stopping at NaN, before it reaches a checkpoint."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
+from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmdmlora.registry import HOOKS
+
+STATE_DICTS = ('state_dict', 'ema_state_dict')
+
+
+@HOOKS.register_module()
+class FiniteCheckHook(Hook):
+    """End a training whose loss or weights are NaN or infinite, with the last good file.
+
+    mmengine goes on to the last epoch, and overwrites the last good checkpoint.
+
+    When:
+
+    - ``after_train_iter``: the loss. It is the value that mmengine has just stored for
+      the log, so nothing waits for the device a second time. A distributed run whose
+      weights are broken too ends one step later, when every process sees it: one that
+      ends alone would leave the others waiting.
+    - ``after_train_epoch``: the trained weights, before they are saved. All processes
+      have the same, so all end.
+    - ``before_save_checkpoint``: everything that is saved, also the average of EMAHook.
+
+    Touches: nothing. Tensors that aren't finite before the first step, such as masks
+    of ``-inf``, are passed over when saving.
+
+    State: none that lasts.
+
+    Priority: BELOW_NORMAL: after the hooks that store the loss and exchange the weights
+    with their average, before the one that saves.
+
+    Raises:
+        ValueError: Naming when, the loss, the learning rate, the last good checkpoint
+            and what to do.
+    """
+
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self) -> None:
+        self._first: str | None = None
+        self._exempt: frozenset[str] = frozenset()
+
+    def before_train(self, runner: Runner) -> None:
+        self._first = None
+        self._exempt = frozenset(_not_finite(_bare(runner).state_dict()))
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: dict | None = None,
+    ) -> None:
+        losses = runner.message_hub.log_scalars.get('train/loss')
+        if losses is None or math.isfinite(loss := losses.current()):
+            return
+        postponed = self._first is not None
+        self._first = self._first or (
+            f'the loss is {loss} in iteration {runner.iter + 1} (epoch '
+            f'{runner.epoch + 1}){_at_rate(runner)}'
+        )
+        if postponed or get_world_size() == 1 or not _broken_weights(runner):
+            raise ValueError(f'{self._first}. {_remedy(runner)}')
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if names := _broken_weights(runner):
+            found = self._first or (
+                f'{names[0]} is not finite at the end of epoch {runner.epoch + 1}'
+                f'{_at_rate(runner)}'
+            )
+            raise ValueError(f'{found}. {_remedy(runner)}')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        for key in STATE_DICTS:
+            for name in _not_finite(checkpoint.get(key, {})):
+                if name not in self._exempt:
+                    raise ValueError(
+                        f'{name} is not finite{_at_rate(runner)}: nothing is saved. '
+                        f'{_remedy(runner)}'
+                    )
+
+
+def _bare(runner: Runner) -> torch.nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _not_finite(state: dict[str, Tensor]) -> list[str]:
+    """Names of floating tensors that hold NaN or infinity."""
+    floating = {
+        name: tensor
+        for name, tensor in state.items()
+        if isinstance(tensor, Tensor) and tensor.is_floating_point()
+    }
+    if not floating:
+        return []
+    finite = torch.stack([t.detach().isfinite().all().cpu() for t in floating.values()])
+    return [name for name, ok in zip(floating, finite.tolist(), strict=True) if not ok]
+
+
+def _broken_weights(runner: Runner) -> list[str]:
+    trained = (item for item in _bare(runner).named_parameters() if item[1].requires_grad)
+    return _not_finite(dict(trained))
+
+
+def _at_rate(runner: Runner) -> str:
+    rate = runner.message_hub.log_scalars.get('train/lr')
+    return '' if rate is None else f', at a learning rate of {rate.current():.4g}'
+
+
+def _remedy(runner: Runner) -> str:
+    lower = (
+        'Lower the learning rate (optim_wrapper.optimizer.lr) or clip the gradients '
+        '(optim_wrapper.clip_grad.max_norm=1.0)'
+    )
+    if isinstance(runner.optim_wrapper, AmpOptimWrapper):
+        lower += ', or leave out --amp'
+    pointer = Path(runner.work_dir, 'last_checkpoint')
+    last = Path(pointer.read_text().strip()) if pointer.is_file() else None
+    if last is None or not last.is_file():
+        return f'There is no checkpoint yet. {lower}, and start again.'
+    return (
+        f'The last good checkpoint is kept: {last}. {lower}, and start again, or from '
+        'its weights with load_from; --resume would repeat the same steps.'
+    )
