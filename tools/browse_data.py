@@ -3,6 +3,7 @@
 import copy
 
 from mmdmlora.apis.browse import browse
+from mmdmlora.apis.checks import check_output
 from mmdmlora.apis.cli import config_parser, read_config, user_errors
 
 
@@ -14,6 +15,7 @@ def main() -> None:
     parser.add_argument('--rows', type=int, default=3, help='rows for each config')
     args = parser.parse_args()
     with user_errors():
+        check_output(args.out, '--out')
         configs = []
         for path in (args.config, *args.more):
             each = copy.copy(args)

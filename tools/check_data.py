@@ -50,7 +50,8 @@ def main() -> None:
     print(as_text(reports, args.fast))
     report = as_json(reports)
     if args.json:
-        Path(args.json).write_text(json.dumps(report, indent=1) + '\n')
+        with user_errors():
+            Path(args.json).write_text(json.dumps(report, indent=1) + '\n')
     sys.exit(0 if report['ok'] else 1)
 
 

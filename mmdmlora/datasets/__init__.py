@@ -4,6 +4,7 @@ from .digits import Digits
 from .fewshot import FewShotFGVC
 from .fgvc import FGVC
 from .generated import GeneratedTask
+from .loading import LoadImageFromFile
 from .subset import take_subset
 from .tasks import (
     BENCHMARKS,
@@ -27,6 +28,7 @@ __all__ = [
     'FGVC',
     'FewShotFGVC',
     'GeneratedTask',
+    'LoadImageFromFile',
     'Task',
     'VTAB1k',
     'fewshot_task',

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ..utils import quiet
-from .image_header import find_fault
 from .layouts import LAYOUTS, Layout, Split
+from .loading import find_faults, find_file_fault
 from .tasks import Task
-
-CHUNK = 256
-THREADS = 8
 
 
 @dataclass
@@ -137,7 +131,7 @@ def check_task(
         reports.append(report)
         paths.append(images)
     if not fast:
-        faults = _find_faults(sorted(set().union(*paths)), progress)
+        faults = find_faults(sorted(set().union(*paths)), find_file_fault, progress)
         for report, images in zip(reports, paths, strict=True):
             report.bad_images = {p: faults[p] for p in images if p in faults}
     return reports
@@ -170,20 +164,3 @@ def _check_list(found: FoundTask, split: Split) -> tuple[SplitReport, list[str]]
                 f'{", ".join(map(str, absent[:10]))}{", ..." if absent[10:] else ""}.'
             )
     return report, [sample['img_path'] for sample in samples]
-
-
-def _find_faults(
-    paths: list[str], progress: Callable[[int, int], None] | None
-) -> dict[str, str]:
-    """Look at image files with several threads, most of whose time is waiting."""
-    chunks = np.array_split(np.array(paths, dtype=object), -(-len(paths) // CHUNK) or 1)
-    faults: dict[str, str] = {}
-    done = 0
-    with ThreadPoolExecutor(THREADS) as pool:
-        results = pool.map(lambda chunk: [find_fault(path) for path in chunk], chunks)
-        for chunk, outcome in zip(chunks, results, strict=True):
-            faults.update((p, f) for p, f in zip(chunk, outcome, strict=True) if f)
-            done += len(chunk)
-            if progress:
-                progress(done, len(paths))
-    return faults

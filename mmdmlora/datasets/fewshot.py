@@ -75,6 +75,8 @@ class FewShotFGVC(TaskDataset):
         seed (int): The seed of the draw.
         split (str): 'train', 'val' or 'test'.
         pipeline (Sequence): The processing pipeline. Defaults to ().
+        skip_corrupt (bool): Whether images that can't be decoded are left out, with a
+            warning; a class may then have fewer shots, or none. Defaults to False.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`. The
             classes' names are '0', '1', ... unless ``classes`` gives others.
 
@@ -137,6 +139,10 @@ class FewShotFGVC(TaskDataset):
                 f'{self.task.folder}: {self.folders[0]!r} has neither annotations/'
                 f'{self._noah_list()} of NOAH (seeds 0, 1 and 2) nor {coop_file} of '
                 f'CoOp. {self.remedy}'
+            )
+        if not entries:
+            raise ValueError(
+                f'{source} lists no image of {self.split}. Fetch the file again.'
             )
         print_log(f'{self.task.folder}, {self.split}: read {source}', logger='current')
         folders = IMAGE_FOLDERS.get(self.task.name, ('images',))

@@ -80,8 +80,8 @@ def check_entries(entries: Iterable[Entry], folder: str, num_classes: int) -> li
         ``gt_label``.
 
     Raises:
-        ValueError: If there is no entry, or one has a label out of range, a path outside
-            ``folder`` or an image that does not exist.
+        ValueError: If an entry has a label out of range, a path outside ``folder`` or an
+            image that does not exist.
     """
     samples = []
     file_names: dict[str, set[str]] = {}
@@ -111,10 +111,6 @@ def check_entries(entries: Iterable[Entry], folder: str, num_classes: int) -> li
                 'images of the data set there, in the layout that this file is for.'
             )
         samples.append({'img_path': img_path, 'gt_label': label})
-    if not samples:
-        raise ValueError(
-            f'{folder!r}: its annotations list no image for this split. Fetch them again.'
-        )
     return samples
 
 

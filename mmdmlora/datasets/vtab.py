@@ -61,6 +61,8 @@ class VTAB1k(TaskDataset):
         subset (float): The share of a training split to use, see
             :func:`~mmdmlora.datasets.take_subset`. Defaults to 1.0.
         subset_seed (int): The seed of the subset. Defaults to 0.
+        skip_corrupt (bool): Whether images that can't be decoded are left out, with a
+            warning. Defaults to False.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`. The
             archive has no class names: they are '0', '1', ... unless ``classes`` gives
             others.

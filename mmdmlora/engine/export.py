@@ -66,11 +66,17 @@ def stock_config(config: Config) -> Config:
                 + [
                     step
                     for step in loader['dataset'].get('pipeline', [])
-                    if step['type'] != 'LoadImageFromFile'
+                    if not _loads_images(step)
                 ],
             )
         )
     return Config(stock)
+
+
+def _loads_images(step: dict) -> bool:
+    kind = step['type']
+    name = kind if isinstance(kind, str) else kind.__name__
+    return name.rpartition('.')[2] == 'LoadImageFromFile'
 
 
 def _unwrapped(node: object) -> object:

@@ -157,7 +157,7 @@ def test_classes_without_a_test_image_are_noted(root, source):
 def test_an_image_in_many_splits_is_opened_once(root, source, monkeypatch):
     fewshot_pets(root, source)
     opened = []
-    monkeypatch.setattr('mmdmlora.datasets.check.find_fault', opened.append)
+    monkeypatch.setattr('mmdmlora.datasets.check.find_file_fault', opened.append)
     reports_on(root)
     assert len(opened) == len(set(opened)) == 16 * 37 + 736 + 3669
 

@@ -327,10 +327,10 @@ def test_labels_out_of_range_and_missing_images(tmp_path):
         message = refusal(tmp_path, 'pets', 'test')
         assert text in message and str(file) in message
     file.write_text(json.dumps({'test': []}))
-    assert 'list no image' in refusal(tmp_path, 'pets', 'test')
-    for text in ('[]', '{', '{}'):
+    assert f'{file} lists no image of test' in refusal(tmp_path, 'pets', 'test')
+    for text, reason in (('[]', 'no list'), ('{', 'is not JSON'), ('{}', 'no list')):
         file.write_text(text)
-        assert "has no list 'test'" in refusal(tmp_path, 'pets', 'test')
+        assert reason in refusal(tmp_path, 'pets', 'test')
 
 
 def test_unknown_variant(tmp_path):

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.test_reliability import bad_input, bad_resumes, hostile_files
+from tests.test_reliability import bad_data, bad_input, bad_resumes, hostile_files
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'reliability.md'
 
@@ -22,6 +22,7 @@ Cases = dict[str, Callable[[Path], str]]
 TABLES: dict[str, Cases] = {
     'hostile files': hostile_files.CASES,
     'bad input': bad_input.CASES,
+    'bad data': bad_data.CASES,
     'another run': bad_resumes.CASES,
 }
 HEADER = ('| what is tried | what the user reads |', '|---|---|')
