@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
+from reprlib import repr as shorten
 
+from .annotation_files import read_json
 from .image_list import Entry, read_lines, read_list
 
 
@@ -48,21 +49,18 @@ def read_coop(file: str, split: str) -> list[Entry]:
     """Read a split of CoOp's JSON file, or Aircraft's own list."""
     if not file.endswith('.json'):
         return _read_aircraft(file)
-    with open(file, encoding='utf-8-sig') as stream:
-        try:
-            rows = json.load(stream)[split]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f'{file} has no list {split!r} ({error!r}). Fetch it again.'
-            ) from error
+    content = read_json(file)
+    rows = content.get(split) if isinstance(content, dict) else None
+    if not isinstance(rows, list):
+        raise ValueError(f'{file} has no list {split!r}. Fetch it again.')
     names: dict[int, str] = {}
     entries = []
     for number, row in enumerate(rows):
         where = f'{file}, {split} {number}'
         if not (isinstance(row, list) and [type(x) for x in row] == [str, int, str]):
             raise ValueError(
-                f'{where}: expected [path, label, class name], but got {row!r}. Fetch '
-                'the file again.'
+                f'{where}: expected [path, label, class name], but got {shorten(row)}. '
+                'Fetch the file again.'
             )
         path, label, name = row
         if names.setdefault(label, name) != name:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
+from reprlib import repr as shorten
 
 from ..registry import DATASETS
+from .annotation_files import read_json
 from .fgvc_native import read_native
 from .image_list import Entry, check_entries
 from .task_dataset import TaskDataset
@@ -69,6 +70,8 @@ class FGVC(TaskDataset):
         subset (float): The share of a training split to use, see
             :func:`~mmdmlora.datasets.take_subset`. Defaults to 1.0.
         subset_seed (int): The seed of the subset. Defaults to 0.
+        skip_corrupt (bool): Whether images that can't be decoded are left out, with a
+            warning. Defaults to False.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`. The
             classes' names are '0', '1', ... unless ``classes`` gives others.
 
@@ -131,11 +134,7 @@ def _read_json(file: str) -> list[Entry]:
             f'{file!r} does not exist, but another of the three lists does. Put '
             'train.json, val.json and test.json there, or none of them.'
         )
-    with open(file, encoding='utf-8-sig') as stream:
-        try:
-            ids = json.load(stream)
-        except ValueError as error:
-            raise ValueError(f'{file} is not JSON ({error}). Fetch it again.') from error
+    ids = read_json(file)
     if not isinstance(ids, dict) or not ids:
         raise ValueError(
             f'{file} is not a list of VPT: expected {{"<image path>": <class id>, ...}}. '
@@ -143,12 +142,12 @@ def _read_json(file: str) -> list[Entry]:
         )
     entries = []
     for path, id_ in ids.items():
-        if isinstance(id_, str) and id_.isdecimal():
+        if isinstance(id_, str) and id_.isdecimal() and len(id_) < 10:
             id_ = int(id_)
         if type(id_) is not int:
             raise ValueError(
-                f'{file}, key {path!r}: the class id {id_!r} is not an integer. Fetch '
-                'the file again.'
+                f'{file}, key {path!r}: the class id {shorten(id_)} is not an integer. '
+                'Fetch the file again.'
             )
         entries.append(Entry(path, id_, f'{file}, key {path!r}'))
     return entries

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from scipy.io import loadmat
 
+from .annotation_files import read_mat
 from .image_list import Entry
 from .subset import balanced_order
 from .tasks import Task
@@ -149,17 +149,7 @@ READERS = {
 
 
 def _load(file: str, key: str) -> np.ndarray:
-    """Read a variable of a MATLAB file as a one-dimensional array."""
-    _require(file)
-    try:
-        content = loadmat(file, squeeze_me=True, variable_names=[key])
-    except Exception as error:  # SciPy raises many kinds for a broken file.
-        raise ValueError(
-            f'{file} is no readable MATLAB file ({error}). Fetch it again.'
-        ) from error
-    if key not in content:
-        raise ValueError(f'{file} has no variable {key!r}. Fetch the file again.')
-    return np.atleast_1d(content[key])
+    return read_mat(_require(file), key)
 
 
 def _fields(file: str, *names: str) -> zip:

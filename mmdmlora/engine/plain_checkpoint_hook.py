@@ -13,6 +13,8 @@ from mmengine.logging import HistoryBuffer, print_log
 
 from mmdmlora.registry import HOOKS
 
+from .inert import replace_nested
+
 TAG = 'mmdmlora_type'
 STATE_DICTS = ('state_dict', 'ema_state_dict')
 PLAIN_TYPES = (str, bytes, bool, int, float, complex, type(None))
@@ -106,16 +108,10 @@ def from_plain(value: Any) -> Any:
     Raises:
         ValueError: If a tagged dict isn't one that :func:`to_plain` writes.
     """
-    if isinstance(value, dict):
-        if TAG in value:
-            return _restore(value)
-        for key, item in value.items():
-            value[key] = from_plain(item)
-    elif isinstance(value, list):
-        value[:] = [from_plain(item) for item in value]
-    elif type(value) is tuple:
-        return tuple(from_plain(item) for item in value)
-    return value
+    return replace_nested(
+        value,
+        lambda item: _restore(item) if isinstance(item, dict) and TAG in item else item,
+    )
 
 
 def _restore(tagged: dict) -> np.ndarray | HistoryBuffer:
@@ -125,7 +121,13 @@ def _restore(tagged: dict) -> np.ndarray | HistoryBuffer:
         if tagged[TAG] == 'HistoryBuffer':
             log, count = from_plain(tagged['log']), from_plain(tagged['count'])
             return HistoryBuffer(log, count, int(tagged['max_length']))
-    except (AssertionError, AttributeError, KeyError, TypeError) as error:
+    except (
+        AssertionError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+    ) as error:
         raise ValueError(
             f'The checkpoint holds a damaged {tagged[TAG]} ({error!r}). Resume from '
             'another checkpoint.'

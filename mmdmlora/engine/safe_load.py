@@ -2,179 +2,136 @@
 
 mmengine 0.10.7 writes objects that ``torch.load(weights_only=True)``, the default of a
 current PyTorch, refuses; it loads web addresses without that protection; and
-``Runner.resume`` executes ``checkpoint['meta']['config']`` as Python. All three are
-mended here, by :func:`install_safe_loaders`. Once upstream does the same, this file can
-go except for ``.safetensors`` and ``.npz`` files and the ``mmdmlora://`` scheme.
+``Runner.resume`` and its inferencers execute the configs in a checkpoint as Python. All
+of that is mended here, by :func:`install_safe_loaders`. Once upstream does the same, this
+file can go except for the checks of sizes, ``.safetensors`` and ``.npz`` files and the
+``mmdmlora://`` scheme.
 """
 
+import io
 import re
 import sys
+import tarfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from os import makedirs
 from os import path as osp
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlparse
 
 import numpy as np
 import safetensors.torch
 import torch
 from mmengine.dist import barrier, get_rank
-from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint as stock
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch.serialization import (
-    add_safe_globals,
-    clear_safe_globals,
-    get_safe_globals,
+from torch.serialization import MAGIC_NUMBER, get_safe_globals
+
+from .inert import inert_globals, name_of, revive
+from .pickle_check import SAVE_WEIGHTS, PickleCheck
+from .unpacked_size import (
+    RefusedFile,
+    check_budget,
+    check_claim,
+    check_npz,
+    check_safetensors,
+    open_zip,
+    size_of,
 )
 
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / 'weights'
 MapLocation = str | torch.device | Callable | dict | None
 
 
-class InertObject:
-    """Stands in for a class or function that a pickle names.
-
-    It keeps what it is given and calls nothing. :meth:`revive` turns it into plain data
-    after the file was read; what has no plain form becomes None.
-    """
-
-    def __new__(cls, *args):
-        self = super().__new__(cls)
-        self.args, self.state = args, None
-        return self
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def revive(self) -> Any:
-        return None
-
-
-class InertDtype(InertObject):
-    """Stands in for ``numpy.dtype``; accepts numbers and text, never objects."""
-
-    def to_array(self, data: bytes) -> np.ndarray | None:
-        code, order = self.args[0], self.state[1] if self.state else '|'
-        if not re.fullmatch(r'[biufcSU]\d+', code) or order not in '<>=|':
-            return None
-        return np.frombuffer(data, dtype=np.dtype(order + code))
+def _check_pickled(stream: BinaryIO) -> None:
+    """Refuse what ``torch.load`` should not even begin with."""
+    trusted = {name_of(entry) for entry in get_safe_globals()}
+    size = size_of(stream)
+    check = (
+        _check_archive(stream, trusted)
+        if stream.read(4) == b'PK\x03\x04'
+        else _check_legacy(stream, size, trusted)
+    )
+    check_budget(
+        check.num_bytes,
+        size,
+        'its tensors and texts take',
+        'save .clone() of a tensor that repeats its numbers',
+    )
+    stream.seek(0)
 
 
-class InertScalar(InertObject):
-    """Stands in for a NumPy scalar; revived as a Python value."""
-
-    def revive(self) -> Any:
-        dtype, data = self.args
-        array = dtype.to_array(data)
-        return None if array is None else array[0].item()
-
-
-class InertArray(InertObject):
-    """Stands in for a NumPy array; revived from its raw bytes."""
-
-    def revive(self) -> np.ndarray | None:
-        _, shape, dtype, is_fortran, data = self.state
-        array = dtype.to_array(data) if isinstance(data, bytes) else None
-        if array is None:
-            return None
-        return array.reshape(shape, order='F' if is_fortran else 'C').copy()
-
-
-class InertHistoryBuffer(InertObject):
-    """Stands in for mmengine's HistoryBuffer, whose own state may carry functions."""
-
-    def revive(self) -> HistoryBuffer | None:
-        """Build a new buffer from the two arrays; every other entry is ignored."""
-        state = _revive(self.state)
-        log, count = state.get('_log_history'), state.get('_count_history')
-        for history in (log, count):
-            if not isinstance(history, np.ndarray) or history.dtype.kind not in 'biuf':
-                return None
-        return HistoryBuffer(log, count, int(state['max_length']))
+def _check_archive(stream: BinaryIO, trusted: set[str]) -> PickleCheck:
+    with open_zip(stream) as archive:
+        records = {info.filename: info.file_size for info in archive.infolist()}
+        prefix = next(iter(records), '').partition('/')[0]
+        if f'{prefix}/constants.pkl' in records:
+            raise RefusedFile(
+                'it is a TorchScript archive, which is a program', SAVE_WEIGHTS
+            )
+        content = archive.read(f'{prefix}/data.pkl')
+    check = PickleCheck(trusted).run(io.BytesIO(content))
+    if check.protocol > 2:
+        raise RefusedFile(
+            f'its pickle has the protocol {check.protocol}, and only 2 can be read '
+            'without running code',
+            'save it without a pickle_protocol',
+        )
+    for key, num_bytes in check.storages.items():
+        check_claim(f'storage {key!r}', num_bytes, records[f'{prefix}/data/{key}'])
+    return check
 
 
-def _inert_dict(*args) -> dict:
-    return dict(args[0]) if args and isinstance(args[0], dict) else {}
-
-
-def _inert_list(*args) -> list:
-    return list(args[0]) if args and isinstance(args[0], (list, tuple)) else []
-
-
-def _inert_bytes(*args) -> bytes:
-    return b''
-
-
-INERT_GLOBALS = {
-    'mmengine.logging.history_buffer.HistoryBuffer': InertHistoryBuffer,
-    'mmengine.config.config.ConfigDict': _inert_dict,
-    'builtins.getattr': InertObject,
-    'builtins.bytes': _inert_bytes,
-    'collections.deque': _inert_list,
-    'numpy.dtype': InertDtype,
-    'numpy.ndarray': InertArray,
-    'numpy.core.multiarray._reconstruct': InertArray,
-    'numpy._core.multiarray._reconstruct': InertArray,
-    'numpy.core.multiarray.scalar': InertScalar,
-    'numpy._core.multiarray.scalar': InertScalar,
-}
-
-
-@contextmanager
-def _inert_globals():
-    """Allow the names above, as stubs, even where a library allowed the real thing."""
-
-    def name_of(entry) -> str:
-        if isinstance(entry, tuple):
-            return entry[1]
-        return f'{entry.__module__}.{entry.__qualname__}'
-
-    before = get_safe_globals()
-    clear_safe_globals()
-    add_safe_globals([item for item in before if name_of(item) not in INERT_GLOBALS])
-    add_safe_globals([(stub, name) for name, stub in INERT_GLOBALS.items()])
-    try:
-        yield
-    finally:
-        clear_safe_globals()
-        add_safe_globals(before)
-
-
-def _revive(value: Any) -> Any:
-    """Replace the stubs inside nested containers, in place where that is possible."""
-    if isinstance(value, InertObject):
-        return value.revive()
-    if isinstance(value, dict):
-        for key, item in value.items():
-            value[key] = _revive(item)
-    elif isinstance(value, list):
-        value[:] = [_revive(item) for item in value]
-    elif type(value) is tuple:
-        return tuple(_revive(item) for item in value)
-    return value
+def _check_legacy(stream: BinaryIO, size: int, trusted: set[str]) -> PickleCheck:
+    """Check the format of PyTorch before 1.6: five pickles and the numbers."""
+    stream.seek(0)
+    if tarfile.is_tarfile(stream):
+        raise RefusedFile(
+            'it has the tar format of the first versions of PyTorch, which can not be '
+            'read without running code',
+            SAVE_WEIGHTS,
+        )
+    stream.seek(0)
+    if PickleCheck(trusted).run(stream).result != MAGIC_NUMBER:
+        raise RefusedFile(
+            'it was not written by torch.save but by another program, as a pickle',
+            SAVE_WEIGHTS,
+        )
+    for _ in ('protocol', 'system'):
+        PickleCheck(trusted).run(stream)
+    check = PickleCheck(trusted).run(stream)
+    PickleCheck(trusted).run(stream)
+    check_claim('its storage list', sum(check.storages.values()), size - stream.tell())
+    return check
 
 
 def _explain(error: Exception) -> str:
     """One line on what is wrong with a file, without torch's advice to trust it."""
+    if isinstance(error, RefusedFile):
+        return f'refused, because {error}'
     text = str(error).strip()
     detail = re.search(r'WeightsUnpickler error:\s*(.+)', text)
     reason = detail[1] if detail else text.partition('\n')[0]
-    wanted = re.search(
-        r'GLOBAL (\S+)|reduce for unrecognized function (.+)|(Object arrays)', text
-    )
-    if wanted:
-        return (
-            f'refused, because it asks for {wanted[wanted.lastindex]}, which may run '
-            'code. Where the file comes from, save its state dict alone (torch.save '
-            'or safetensors)'
-        )
     return (
         'it is no checkpoint, or it is cut off or damaged '
         f'({type(error).__name__}: {reason[:200]}). Copy or download it again'
     )
+
+
+def _read(stream: BinaryIO, path: str, map_location: MapLocation) -> Any:
+    is_device = isinstance(map_location, (str, torch.device))
+    device = str(map_location) if is_device else 'cpu'
+    if path.endswith('.safetensors'):
+        check_safetensors(stream)
+        return safetensors.torch.load_file(path, device=device)
+    if path.endswith('.npz'):
+        check_npz(stream)
+        with np.load(stream, allow_pickle=False) as arrays:
+            return {k: torch.as_tensor(v, device=device) for k, v in arrays.items()}
+    _check_pickled(stream)
+    with inert_globals():
+        checkpoint = torch.load(stream, map_location=map_location, weights_only=True)
+    return revive(checkpoint)
 
 
 def load_checkpoint_file(path: str | Path, map_location: MapLocation = 'cpu') -> dict:
@@ -184,6 +141,10 @@ def load_checkpoint_file(path: str | Path, map_location: MapLocation = 'cpu') ->
     goes through ``torch.load(weights_only=True)``; a stock OpenMMLab checkpoint loads
     too, with its history buffers and NumPy values rebuilt from their raw numbers.
 
+    What the file would unpack to is found out before: see
+    :func:`~mmdmlora.engine.unpacked_size.check_budget` and
+    :class:`~mmdmlora.engine.pickle_check.PickleCheck`.
+
     Args:
         path (str | Path): The file.
         map_location (str | device | callable | dict, optional): As in ``torch.load``,
@@ -191,31 +152,26 @@ def load_checkpoint_file(path: str | Path, map_location: MapLocation = 'cpu') ->
             ``.npz``.
 
     Returns:
-        dict: The checkpoint, without ``meta.config``.
+        dict: The checkpoint, without the configs inside: ``meta.config``, ``meta.cfg``
+        and ``message_hub.runtime_info.cfg``.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file asks for code, is damaged or holds no dict.
+        ValueError: If the file asks for code, unpacks to too much, is damaged or holds
+            no dict.
 
     Note:
-        ``meta.cfg`` and ``message_hub.runtime_info.cfg`` stay: they are text. But
-        mmengine's ``BaseInferencer`` runs that text if it gets weights and no config.
+        The configs are text that mmengine would execute as Python: ``meta.config`` when
+        a training is resumed, the others when an inferencer gets weights and no config.
+        An inferencer has to be given a config.
     """
     path = osp.expanduser(str(path))
     if not osp.isfile(path):
         raise FileNotFoundError(f'{path} can not be found.')
     map_location = 'cpu' if map_location is None else map_location
     try:
-        is_device = isinstance(map_location, (str, torch.device))
-        device = str(map_location) if is_device else 'cpu'
-        if path.endswith('.safetensors'):
-            return safetensors.torch.load_file(path, device=device)
-        if path.endswith('.npz'):
-            with np.load(path, allow_pickle=False) as arrays:
-                return {k: torch.as_tensor(v, device=device) for k, v in arrays.items()}
-        with _inert_globals():
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-        checkpoint = _revive(checkpoint)
+        with open(path, 'rb') as stream:
+            checkpoint = _read(stream, path, map_location)
     except PermissionError:
         raise
     except Exception as error:
@@ -224,9 +180,20 @@ def load_checkpoint_file(path: str | Path, map_location: MapLocation = 'cpu') ->
         raise ValueError(
             f'Can not load {path}: it holds a {type(checkpoint).__name__}. Save a dict.'
         )
-    if isinstance(checkpoint.get('meta'), dict):
-        checkpoint['meta'].pop('config', None)
+    _drop_configs(checkpoint)
     return checkpoint
+
+
+def _drop_configs(checkpoint: dict) -> None:
+    hub = checkpoint.get('message_hub')
+    hub = hub if isinstance(hub, dict) else {}
+    for holder, keys in (
+        (checkpoint.get('meta'), ('config', 'cfg')),
+        (hub.get('runtime_info'), ('cfg',)),
+        (hub.get('resumed_keys'), ('cfg',)),
+    ):
+        for key in keys if isinstance(holder, dict) else ():
+            holder.pop(key, None)
 
 
 def load_from_local(filename: str, map_location: MapLocation = None) -> dict:

@@ -87,7 +87,7 @@ MESSAGES = dict(
     missing='there is no file',
     cut='cut off or damaged',
     text='cut off or damaged',
-    pickled='refused, because it asks for Object arrays',
+    pickled=r'refused, because the array .cls\.npy. holds Python objects',
     unknown=r'names are unknown.*conv1/kernel',
     incomplete=r'incomplete.*layers\.1\.ln1\.weight',
 )

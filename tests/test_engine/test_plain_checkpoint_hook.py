@@ -150,11 +150,24 @@ def test_a_value_without_a_plain_form_is_left_out(tmp_path):
     assert set(value) == {'bad', 'good', 'list'}
 
 
+def test_shared_values_stay_shared():
+    array = to_plain(np.arange(3))
+    pair = [array]
+    for _ in range(30):
+        pair = [pair, pair]
+    restored = from_plain({'laughing': pair, 'array': array})
+    pair = restored['laughing']
+    while len(pair) == 2:
+        pair = pair[0]
+    assert pair[0] is restored['array']
+
+
 @pytest.mark.parametrize(
     'tagged',
     [
         {TAG: 'ndarray'},
         {TAG: 'ndarray', 'data': 'text'},
+        {TAG: 'ndarray', 'data': torch.ones(1, requires_grad=True)},
         {TAG: 'HistoryBuffer', 'log': [1.0], 'count': [], 'max_length': 9},
         {TAG: 'function', 'data': 'print'},
     ],
