@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from torch import distributed
-from toy_runner import NUM_SAMPLES, added_noise
 
 import mmdmlora
 from mmdmlora.engine import (
@@ -16,6 +15,7 @@ from mmdmlora.engine import (
     launch,
     prepare_distributed,
 )
+from tests.test_engine.toy_runner import NUM_SAMPLES, added_noise
 
 SCRIPT = Path(__file__).with_name('toy_runner.py')
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
-from toy_runner import CLASSES, SpyHook, toy_runner
 
 from mmdmlora.engine.plain_checkpoint_hook import TAG, from_plain, to_plain
+from tests.test_engine.toy_runner import CLASSES, SpyHook, toy_runner
 
 HOOKS = [{'type': 'mmdmlora.PlainCheckpointHook'}, {'type': 'EMAHook'}]
 

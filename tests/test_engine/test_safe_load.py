@@ -15,10 +15,10 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint as stock
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
-from toy_runner import toy_runner
 
 from mmdmlora.engine import load_checkpoint_file, pickle_check, safe_load
 from mmdmlora.engine.inert import inert_globals
+from tests.test_engine.toy_runner import toy_runner
 
 load = partial(CheckpointLoader.load_checkpoint, logger='silent')
 
