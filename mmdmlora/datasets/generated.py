@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
+from ..atomic import atomic_write
 from ..registry import DATASETS
 from .dsprites import draw_sprites
 from .scenes import DISTANCE_EDGES, FEWEST, MOST, count_scene, dist_scene, draw_scenes
@@ -187,11 +186,5 @@ def _read_cache(
 
 def _write_cache(file: Path, images: np.ndarray, labels: np.ndarray) -> None:
     """Write a file in one step: nobody finds half of it, whoever writes beside us."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f'.{uuid.uuid4().hex}.tmp')
-    try:
-        with open(unfinished, 'wb') as stream:
-            np.savez_compressed(stream, images=images, labels=labels)
-        os.replace(unfinished, file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_write(file) as stream:
+        np.savez_compressed(stream, images=images, labels=labels)

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
+from mmdmlora.atomic import atomic_write
 from mmdmlora.models.dmlora_model import DMLoRAModel
 from mmdmlora.models.low_rank import LowRankModel
 from mmdmlora.models.peft_model import find_wrappers
@@ -60,7 +61,8 @@ class SummaryHook(Hook):
         if self.merge and checkpoint:
             summary['merged model'] = _merge(runner, model, checkpoint)
         path = Path(runner.work_dir) / 'summary.json'
-        path.write_text(json.dumps(summary, indent=2) + '\n')
+        with atomic_write(path) as stream:
+            stream.write(f'{json.dumps(summary, indent=2)}\n'.encode())
         width = max(map(len, summary))
         lines = [f'  {name:<{width}}  {_text(v)}' for name, v in summary.items()]
         runner.logger.info('\n'.join([f'Summary ({path})', *lines]))
