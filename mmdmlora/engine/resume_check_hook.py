@@ -50,8 +50,9 @@ class ResumeCheckHook(Hook):
 
     A run with another number of processes, batch size or number of images has other
     batches and another number of steps in an epoch, and the schedules, which a resumed
-    run takes from the checkpoint, no longer fit: mmengine goes on without a word.
-    A checkpoint of another model, which mmengine loads as far as it goes, is refused too.
+    run takes from the checkpoint, no longer fit: mmengine goes on without a word. With
+    another seed, it shuffles with one and does everything else with the other. A
+    checkpoint of another model, which mmengine loads as far as it goes, is refused too.
 
     When: ``before_save_checkpoint`` and, in a run that resumes,
     ``after_load_checkpoint``.
@@ -95,4 +96,5 @@ def _launch(runner: Runner) -> dict:
         processes=get_world_size(),
         batch_size=loader.batch_size,
         images=len(loader.dataset) if hasattr(loader.dataset, '__len__') else None,
+        seed=(runner.cfg.get('randomness') or {}).get('seed'),
     )

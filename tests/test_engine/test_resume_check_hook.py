@@ -44,6 +44,7 @@ def test_a_longer_run_goes_on(first):
             {'model.head.num_classes': 12},
             r'head.fc.weight has shape \(10, 24\), not \(12, 24\).*config that it was',
         ),
+        ({'randomness.seed': 5}, 'of a run with seed=0, but this one has seed=5'),
         ({'model.backbone.rank': 3}, r'has shape \(2, 24\), not \(3, 24\)'),
         ({'model.backbone.num_branches': 3}, 'is unknown here'),
     ],
@@ -61,9 +62,10 @@ def test_another_method_is_refused(first):
 
 
 def test_another_frozen_backbone_is_refused(first):
-    seed = dict(seed=5)
+    init_cfg = dict(type='Constant', layer='Conv2d', val=0.1)
+    change = {'model.backbone.module.init_cfg': init_cfg}
     with pytest.raises(ValueError, match='trained on another frozen backbone'):
-        make(first, randomness=seed).train()
+        make(first, change=change).train()
 
 
 def test_other_numbers_of_processes_are_refused_both_ways(first):
@@ -103,5 +105,5 @@ def test_the_record_does_not_depend_on_the_model_being_ours(tmp_path):
     make(tmp_path, wrapper=None).train()
     make(tmp_path, wrapper=None, epochs=3).train()
     assert torch.load(tmp_path / 'epoch_3.pth')['meta'][RECORD] == dict(
-        processes=1, batch_size=8, images=16
+        processes=1, batch_size=8, images=16, seed=0
     )

@@ -80,9 +80,8 @@ CASES = {
     'with `model.backbone.rank=4`': _case('model.backbone.rank=4'),
     'with `model.backbone.num_branches=4`': _case('model.backbone.num_branches=4'),
     'with the config of LoRA': _case(config=LORA),
-    'with other backbone weights': _case(
-        'model.backbone.module.init_cfg=None', 'randomness.seed=7'
-    ),
+    'with `randomness.seed=7`': _case('randomness.seed=7'),
+    'with other backbone weights': _case('model.backbone.module.init_cfg=None'),
     'with 7 classes': _case('model.head.num_classes=7'),
     'from checkpoints that are cut off': _case(change=_cut_off_all),
 }
