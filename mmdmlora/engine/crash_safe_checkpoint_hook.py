@@ -22,9 +22,9 @@ from .safe_load import load_checkpoint_file
 
 POINTER = 'last_checkpoint'
 
-# Entries of the message hub.
+# Entries of the message hub; it logs those whose names begin with 'val'.
 SUPERSEDED = 'superseded_ckpts'
-UNVALIDATED = 'validation_pending'
+UNVALIDATED = 'pending_validation'
 
 
 @HOOKS.register_module()
