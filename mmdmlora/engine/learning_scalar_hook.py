@@ -43,8 +43,8 @@ class LearningScalarHook(Hook):
     Args:
         stages (str | Sequence[str]): A reading, or what each stage trains: ``branches``,
             ``scales`` or ``both``. Defaults to ``'B'``.
-        begins (Sequence[int | float]): Epoch, or fraction of the run, at which each
-            stage but the first begins. Defaults to ``(0.5, )``.
+        begins (int | float | Sequence[int | float]): Epoch, or fraction of the run, at
+            which each stage but the first begins. Defaults to ``(0.5, )``.
 
     Raises:
         ValueError: If an argument is unknown or out of range, or at the start of
@@ -62,23 +62,27 @@ class LearningScalarHook(Hook):
     def __init__(
         self,
         stages: str | Sequence[str] = 'B',
-        begins: Sequence[float] = (0.5,),
+        begins: float | Sequence[float] = (0.5,),
     ) -> None:
         if isinstance(stages, str):
             if stages not in READINGS:
                 raise ValueError(f'stages={stages!r} is none of {list(READINGS)}.')
             stages = READINGS[stages]
-        if unknown := set(stages) - {BOTH, BRANCHES, SCALES}:
+        if not isinstance(stages, Sequence):
+            raise ValueError(f'stages={stages!r} is neither a reading nor a list.')
+        unknown = [s for s in stages if s not in (BOTH, BRANCHES, SCALES)]
+        if unknown:
             raise ValueError(
-                f'unknown stages {sorted(unknown)}: a stage trains '
+                f'unknown stages {unknown}: a stage trains '
                 f'{BRANCHES!r}, {SCALES!r} or {BOTH!r}.'
             )
+        begins = tuple(begins) if isinstance(begins, Sequence) else (begins,)
         if len(begins) != len(stages) - 1:
             raise ValueError(
                 f'{len(stages)} stages need {len(stages) - 1} begins, not {begins!r}.'
             )
         self.stages = tuple(stages)
-        self.begins = tuple(begins)
+        self.begins = begins
         self._current: str | None = None
 
     def before_train(self, runner: Runner) -> None:

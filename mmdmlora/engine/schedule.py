@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 
 def to_epochs(value: float, max_epochs: int, name: str) -> float:
     """Convert a point of a run to epochs.
@@ -13,8 +15,13 @@ def to_epochs(value: float, max_epochs: int, name: str) -> float:
         name (str): What to call the value in a message.
 
     Raises:
-        ValueError: If the value is negative or a float above 1.
+        ValueError: If the value is no number, negative or a float above 1.
     """
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise ValueError(
+            f'{name}={value!r} is no number: give epochs as a whole number, or a '
+            'fraction of the run such as 0.1.'
+        )
     if isinstance(value, int):
         if value < 0:
             raise ValueError(f'{name}={value} is negative.')

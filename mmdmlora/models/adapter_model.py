@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmdmlora.registry import MODELS
 
+from .options import is_count, is_rate
 from .peft_model import PEFTModel
 from .places import Pointwise, find_places
 
@@ -54,9 +55,9 @@ class BottleneckAdapter(nn.Module):
         channels_first: bool = False,
     ) -> None:
         super().__init__()
-        if not 1 <= dim <= channels:
+        if not (is_count(dim) and dim <= channels):
             raise ValueError(f'dim={dim} is not in 1..{channels}, the channels there.')
-        if not 0 <= drop_rate < 1:
+        if not is_rate(drop_rate):
             raise ValueError(f'drop_rate={drop_rate} is not in [0, 1).')
         self.down = Pointwise(channels, dim, channels_first=channels_first)
         self.dropout = nn.Dropout(drop_rate)
@@ -126,7 +127,7 @@ class AdapterModel(PEFTModel):
         drop_rate: float = 0.0,
         targets: Sequence[dict] | None = None,
     ) -> None:
-        if placement not in PLACEMENTS:
+        if placement not in tuple(PLACEMENTS):
             raise ValueError(f'placement={placement!r} is none of {[*PLACEMENTS]}.')
         super().__init__(module)
         options = dict(dim=dim, drop_rate=drop_rate)

@@ -14,6 +14,7 @@ from mmdmlora.registry import MODELS
 
 from .low_rank import LowRankModel
 from .mix_lora import MixLoRA
+from .options import is_count
 
 CRITERIA = ('random', 'norm', 'merge')
 
@@ -121,8 +122,10 @@ class DMLoRAModel(LowRankModel):
         """
         if criterion not in CRITERIA:
             raise ValueError(f'criterion={criterion!r} is none of {CRITERIA}.')
-        if num < 1 or min_branches < 1:
-            raise ValueError(f'num={num} and min_branches={min_branches} must be >= 1.')
+        if not (is_count(num) and is_count(min_branches)):
+            raise ValueError(
+                f'num={num} and min_branches={min_branches}: use whole numbers above 0.'
+            )
         spare = self.num_branches - min_branches
         if num > spare:
             raise ValueError(

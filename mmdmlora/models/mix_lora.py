@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .options import is_count, is_rate, is_scale
 from .step_mask import hold, mark_drawn
 from .targets import PARTS
 
@@ -69,17 +70,26 @@ class MixLoRA(nn.Module):
     ) -> None:
         super().__init__()
         limit = min(in_features, out_features)
-        if not 1 <= rank <= limit:
+        if not (is_count(rank) and rank <= limit):
             raise ValueError(
                 f'rank={rank} is not in 1..{limit} for a layer of {in_features} to '
-                f'{out_features} features.'
+                f'{out_features} features: set a whole number of that range.'
             )
-        if num_branches < 1:
-            raise ValueError(f'num_branches={num_branches} is less than 1.')
-        if not scale > 0:
-            raise ValueError(f'scale={scale} is not positive.')
-        if not 0 <= drop_rate < 1:
-            raise ValueError(f'drop_rate={drop_rate} is not in [0, 1).')
+        if not is_count(num_branches):
+            raise ValueError(
+                f'num_branches={num_branches} is no whole number above 0: set 1 for '
+                'LoRA, or the 4 to 8 of the paper.'
+            )
+        if not is_scale(scale):
+            raise ValueError(
+                f'scale={scale} is no positive number: set one, such as 1.0 or 10.0. '
+                '(0 would switch the adapter off for good.)'
+            )
+        if not is_rate(drop_rate):
+            raise ValueError(
+                f'drop_rate={drop_rate} is not in [0, 1): set 0 for no dropout, or a '
+                'share such as 0.1.'
+            )
         self.down = nn.ParameterList(
             nn.Parameter(torch.empty(rank, in_features)) for _ in range(num_branches)
         )
@@ -173,9 +183,9 @@ class MixLoRA(nn.Module):
 
 
 def _masked_mean(branches: Iterable[Tensor], active: Tensor) -> Tensor:
-    weights = active / active.sum()
     stacked = torch.stack(tuple(branches))
-    return torch.tensordot(weights.to(stacked), stacked, dims=1)
+    weights = active.to(stacked) / active.sum()
+    return torch.tensordot(weights, stacked, dims=1)
 
 
 class AdaptedLayer(nn.Module):

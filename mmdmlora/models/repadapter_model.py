@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmdmlora.registry import MODELS
 
+from .options import is_count, is_rate, is_scale
 from .peft_model import PEFTModel
 from .places import Pointwise, find_places
 from .targets import is_linear
@@ -59,15 +60,15 @@ class RepAdapter(nn.Module):
         channels_first: bool = False,
     ) -> None:
         super().__init__()
-        if not 1 <= dim <= channels:
+        if not (is_count(dim) and dim <= channels):
             raise ValueError(f'dim={dim} is not in 1..{channels}, the channels there.')
-        if groups < 1 or dim % groups or channels % groups:
+        if not is_count(groups) or dim % groups or channels % groups:
             raise ValueError(
                 f'groups={groups} does not divide dim={dim} and the {channels} channels.'
             )
-        if not scale > 0:
+        if not is_scale(scale):
             raise ValueError(f'scale={scale} is not positive.')
-        if not 0 <= drop_rate < 1:
+        if not is_rate(drop_rate):
             raise ValueError(f'drop_rate={drop_rate} is not in [0, 1).')
         self.down = Pointwise(channels, dim, channels_first=channels_first)
         self.dropout = nn.Dropout(drop_rate)

@@ -10,7 +10,7 @@ without a gradient.
 Side effect: importing this module registers that hook for all optimizers of the process
 (:func:`torch.optim.optimizer.register_optimizer_step_pre_hook`). It costs one attribute
 look-up a parameter and leaves unmarked parameters alone. A plain PyTorch loop therefore
-needs no extra line.
+needs no extra line, also where the step is given a closure.
 """
 
 from __future__ import annotations
@@ -48,7 +48,24 @@ def hold(parameters: Sequence[nn.Parameter], held: bool) -> None:
         setattr(parameter, HELD, held)
 
 
-def _drop_gradients(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+def _mask_step(
+    optimizer: Optimizer, args: tuple, kwargs: dict[str, Any]
+) -> tuple[tuple, dict[str, Any]] | None:
+    """Drop gradients: now, or after a closure has computed them within the step."""
+    closure = kwargs.get('closure', args[1] if len(args) > 1 else None)
+    if closure is None:
+        _drop_gradients(optimizer)
+        return None
+
+    def masked() -> Any:
+        loss = closure()
+        _drop_gradients(optimizer)
+        return loss
+
+    return args[:1], {**kwargs, 'closure': masked}
+
+
+def _drop_gradients(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         for parameter in group['params']:
             drawn = getattr(parameter, DRAWN, True)
@@ -58,4 +75,4 @@ def _drop_gradients(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
                 setattr(parameter, DRAWN, False)
 
 
-register_optimizer_step_pre_hook(_drop_gradients)
+register_optimizer_step_pre_hook(_mask_step)

@@ -67,15 +67,23 @@ def find_targets(
         ValueError: If a target is malformed, matches no layer or a layer that isn't
             linear, or names parts of a layer that isn't a fused qkv.
     """
+    if not isinstance(targets, Sequence):
+        raise ValueError(
+            f'targets is a list of dicts, not {targets!r}: write '
+            "targets=[dict(type='attn.qkv')]."
+        )
     if not targets:
         raise ValueError("targets is empty: name layers, e.g. [dict(type='attn.qkv')].")
     allowed = {'type', 'parts', *options}
     for target in targets:
         if not isinstance(target, dict) or not isinstance(target.get('type'), str):
-            raise ValueError(f"a target is a dict with a string 'type', not {target!r}.")
+            raise ValueError(
+                f"a target is a dict with a string 'type', not {target!r}: write "
+                "targets=[dict(type='attn.qkv')] in a config file (--cfg-options can't)."
+            )
         if unknown := set(target) - allowed:
             raise ValueError(
-                f'unknown keys {sorted(unknown)} in target {target!r}; '
+                f'unknown keys {sorted(unknown, key=str)} in target {target!r}; '
                 f'allowed are {sorted(allowed)}.'
             )
 
@@ -96,7 +104,8 @@ def find_targets(
             linear = [n for n, m in backbone.named_modules() if is_linear(m)]
             raise ValueError(
                 f'target {target["type"]!r} matches no linear layer of '
-                f'{type(backbone).__name__}. Its linear layers are, among others: '
+                f'{type(backbone).__name__}: name the end of a path, or a regular '
+                'expression for the whole. Its linear layers are, among others: '
                 f'{", ".join(linear[:8])}.'
             )
     return list(found.values())
@@ -105,9 +114,10 @@ def find_targets(
 def _matches(pattern: str, name: str) -> bool:
     try:
         return bool(re.fullmatch(pattern, name)) or name.endswith(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(
-            f'target {pattern!r} is no valid regular expression: {error}.'
+            f'target {pattern!r} is no valid regular expression: {error}. Put a '
+            'backslash before a special character.'
         ) from error
 
 
@@ -126,11 +136,15 @@ def _adaptable(layer: nn.Module, name: str, pattern: str) -> bool:
 
 
 def _parts(parts: Sequence[str], layer: nn.Module, name: str) -> tuple[str, ...]:
-    parts = (parts,) if isinstance(parts, str) else tuple(parts)
+    parts = (parts,) if isinstance(parts, str) else parts
+    if not isinstance(parts, Sequence) or any(
+        part not in PARTS or parts.count(part) > 1 for part in parts
+    ):
+        raise ValueError(
+            f"parts={parts!r}: name different ones of {PARTS}, such as ('q', 'v')."
+        )
     if not parts:
         return ()
-    if len(set(parts)) != len(parts) or not set(parts) <= set(PARTS):
-        raise ValueError(f'parts are different ones of {PARTS}, not {parts!r}.')
     rows, columns = layer.weight.shape[:2]
     fused = rows == 3 * columns or (rows % 3 == 0 and name.endswith('qkv'))
     if not fused:

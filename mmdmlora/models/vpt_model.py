@@ -11,6 +11,7 @@ from torch import nn
 
 from mmdmlora.registry import MODELS
 
+from .options import is_count, is_rate
 from .peft_model import PEFTModel
 from .prompts import PromptedWindows, Prompts, Stage
 
@@ -69,9 +70,9 @@ class VPTModel(PEFTModel):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__(module)
-        if num_tokens < 1:
-            raise ValueError(f'num_tokens={num_tokens} is less than 1.')
-        if not 0 <= drop_rate < 1:
+        if not is_count(num_tokens):
+            raise ValueError(f'num_tokens={num_tokens} is no whole number above 0.')
+        if not is_rate(drop_rate):
             raise ValueError(f'drop_rate={drop_rate} is not in [0, 1).')
         stages, position = find_stages(self.module)
         bound = _bound(self.module)

@@ -73,7 +73,9 @@ def test_stages(tmp_path, options, expected):
     'options, message',
     [
         (dict(stages='D'), "stages='D'"),
+        (dict(stages=5), 'stages=5 is neither'),
         (dict(stages=['all'], begins=()), r"unknown stages \['all'\]"),
+        (dict(stages=[1, ['all']], begins=(1,)), r"unknown stages \[1, \['all'\]\]"),
         (dict(stages='B', begins=(1, 2)), '2 stages need 1 begins'),
     ],
 )
@@ -85,6 +87,12 @@ def test_bad_arguments(options, message):
 def test_begins_out_of_order(tmp_path):
     with pytest.raises(ValueError, match='not in ascending order'):
         epochs(tmp_path, 4, stages=['both', 'scales', 'branches'], begins=(3, 0.5))
+
+
+@pytest.mark.parametrize('begins', ['x', None, ['x'], float('nan')])
+def test_begins_that_are_no_points_of_a_run(tmp_path, begins):
+    with pytest.raises(ValueError, match='begins='):
+        epochs(tmp_path, 4, begins=begins)
 
 
 def test_needs_trainable_scales(tmp_path):

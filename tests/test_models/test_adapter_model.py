@@ -171,6 +171,9 @@ def test_targets_override_the_places_and_the_options():
     'options, message',
     [
         (dict(dim=0), r'dim=0 is not in 1\.\.24'),
+        (dict(dim=1.5), r'dim=1.5 is not in 1\.\.24'),
+        (dict(placement=['both']), r"placement=\['both'\] is none of"),
+        (dict(drop_rate='none'), 'drop_rate=none is not in'),
         (dict(dim=25), r'dim=25 is not in 1\.\.24'),
         (dict(drop_rate=1.0), 'drop_rate=1.0'),
         (dict(placement='both'), r"placement='both' is none of \['houlsby', 'pfei"),

@@ -152,6 +152,41 @@ def test_branches_not_drawn_are_untouched(optimizer):
             assert all(not torch.equal(branches(model)[n], before[n]) for n in chosen)
 
 
+@pytest.mark.parametrize('by_name', [True, False])
+def test_a_closure_leaves_undrawn_branches_untouched(by_name):
+    """The gradients come into being inside of the step."""
+    model = wrapped('DMLoRAModel', num_branches=4, rank=2)
+    randomize(model)
+    optim = torch.optim.AdamW(model.trainable_parameters(), lr=0.1, weight_decay=0.1)
+    model.train()
+
+    def closure():
+        optim.zero_grad()
+        loss = loss_of(model, images())
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        before = branches(model)
+        loss = optim.step(closure=closure) if by_name else optim.step(closure)
+        changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
+        assert changed == drawn_names(model)
+        assert loss > 0
+
+
+def test_a_closure_may_leave_the_gradients_to_others():
+    """As with accumulation before the step: what was drawn there is trained."""
+    model = wrapped('DMLoRAModel', num_branches=4, rank=2)
+    randomize(model)
+    optim = torch.optim.AdamW(model.trainable_parameters(), lr=0.1)
+    model.train()
+    before = branches(model)
+    loss_of(model, images()).backward()
+    optim.step(lambda: 0.0)
+    changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
+    assert changed == drawn_names(model)
+
+
 def test_gradient_accumulation_touches_the_union_of_draws():
     model = wrapped('DMLoRAModel', num_branches=4, rank=2)
     randomize(model)
@@ -328,6 +363,8 @@ def test_pruned_branches_get_no_updates():
         (dict(num=4), 'cannot drop 4 of 4'),
         (dict(num=3, min_branches=2), 'at most 2'),
         (dict(num=0), 'num=0'),
+        (dict(num=1.5), 'num=1.5'),
+        (dict(min_branches='2'), 'min_branches=2'),
         (dict(criterion='best'), "criterion='best'"),
     ],
 )

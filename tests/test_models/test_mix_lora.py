@@ -47,6 +47,12 @@ def test_inference_is_the_mean_over_all_pairs_of_active_branches():
     torch.testing.assert_close(adapter(x), x @ adapter.delta_weight().T)
 
 
+def test_mean_is_taken_in_the_precision_of_the_branches():
+    adapter = filled(3)
+    exact = sum(adapter.up) @ sum(adapter.down) / 9
+    torch.testing.assert_close(adapter.delta_weight(), exact, rtol=1e-14, atol=1e-14)
+
+
 def test_branches_returns_the_active_ones():
     adapter = filled(3)
     adapter.down_active[0] = False
@@ -70,9 +76,11 @@ def test_scale_is_its_logarithms_exponential(scale):
     [
         (dict(rank=0), 'rank=0'),
         (dict(rank=5), 'rank=5'),
+        (dict(rank=True), 'rank=True'),
         (dict(rank=2, num_branches=0), 'num_branches=0'),
         (dict(rank=2, scale=0.0), 'scale=0.0'),
         (dict(rank=2, scale=float('nan')), 'scale=nan'),
+        (dict(rank=2, scale=1e300), 'scale=1e'),
         (dict(rank=2, drop_rate=1.0), 'drop_rate=1.0'),
     ],
 )

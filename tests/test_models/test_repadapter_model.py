@@ -217,6 +217,8 @@ def test_targets_reach_an_mlp_of_another_kind():
         (dict(dim=0), r'dim=0 is not in 1\.\.24'),
         (dict(dim=25), r'dim=25 is not in 1\.\.24'),
         (dict(groups=0), 'groups=0'),
+        (dict(groups='2'), 'groups=2'),
+        (dict(scale=float('inf')), 'scale=inf'),
         (dict(groups=3), 'groups=3 does not divide dim=4'),
         (dict(dim=5, groups=5), 'groups=5 does not divide'),
         (dict(scale=0.0), 'scale=0.0'),

@@ -68,14 +68,25 @@ def test_overrides_reach_the_adapters():
         (dict(type='attn.proj', parts=('q',)), 'needs a fused qkv'),
         (dict(type='attn.qkv', parts=('q', 'x')), 'different ones of'),
         (dict(type='attn.qkv', parts=('q', 'q')), 'different ones of'),
+        (dict(type='attn.qkv', parts=None), 'different ones of'),
+        (dict(type='attn.qkv', parts=[['q']]), 'different ones of'),
         (dict(type='(', rank=1), 'no valid regular expression'),
+        (dict(type='a{99999999999999999999}'), 'no valid regular expression'),
+        (dict(type='(' * 3000), 'no valid regular expression'),
         (dict(type='attn.qkv', alpha=2), r"unknown keys \['alpha'\]"),
+        ({'type': 'attn.qkv', 1: 2, 'x': 3}, r"unknown keys \[1, 'x'\]"),
         (dict(rank=2), "string 'type'"),
     ],
 )
 def test_faults_are_named(vit, target, message):
     with pytest.raises(ValueError, match=message):
         names(vit, target)
+
+
+@pytest.mark.parametrize('targets', [5, dict(type='attn.qkv')])
+def test_targets_that_are_no_list_are_refused(vit, targets):
+    with pytest.raises(ValueError, match='targets is a list of dicts'):
+        find_targets(vit, targets, OPTIONS)
 
 
 def test_no_target_is_an_error(vit):

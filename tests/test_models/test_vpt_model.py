@@ -297,7 +297,9 @@ def test_what_cannot_be_prompted_is_refused(kind):
         MODELS.build(dict(type='mmdmlora.VPTModel', module=copy.deepcopy(config)))
 
 
-@pytest.mark.parametrize('options', [dict(num_tokens=0), dict(drop_rate=1.0)])
+@pytest.mark.parametrize(
+    'options', [dict(num_tokens=0), dict(num_tokens=1.5), dict(drop_rate=1.0)]
+)
 def test_bad_arguments_are_refused(options):
     with pytest.raises(ValueError, match=f'{next(iter(options))}='):
         wrapped('VPTModel', **options)
