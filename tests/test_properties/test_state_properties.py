@@ -57,12 +57,11 @@ def layout(model: nn.Module) -> dict[str, torch.Size]:
 
 def same_frozen_weights(one: nn.Module, other: nn.Module) -> bool:
     """Also of a 1x1 convolution and the linear layer that equals it."""
-    pairs = zip(one.named_parameters(), other.named_parameters(), strict=True)
-    return all(
-        name == theirs and torch.equal(p.flatten(), q.flatten())
-        for (name, p), (theirs, q) in pairs
-        if not p.requires_grad
+    ours, theirs = (
+        {n: p.flatten() for n, p in model.named_parameters() if not p.requires_grad}
+        for model in (one, other)
     )
+    return ours.keys() == theirs.keys() and not changed(ours, theirs)
 
 
 def loads(model: nn.Module, state: dict, strict: bool, fits: bool) -> None:
