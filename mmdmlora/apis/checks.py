@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from mmengine.runner import CheckpointLoader, Runner
+
+from mmdmlora.utils import unwrapped
 
 from .compose import LOADERS
 
@@ -195,7 +196,7 @@ def check_start(runner: Runner, load_from: str) -> None:
     """
     loaded = CheckpointLoader.load_checkpoint(load_from, map_location='cpu')
     names = [name.removeprefix('module.') for name in loaded.get('state_dict', loaded)]
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     ours = [*model.state_dict(), *dict(model.named_parameters())]
     if set(names).isdisjoint(ours):
         raise ValueError(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader, Runner, set_random_seed
 
@@ -18,6 +17,7 @@ from mmdmlora.engine.launch import (
 )
 from mmdmlora.engine.resume_check_hook import check_fits
 from mmdmlora.registry import MODELS
+from mmdmlora.utils import unwrapped
 
 from .checks import (
     check_files,
@@ -163,6 +163,5 @@ def _check_complete(model: torch.nn.Module, checkpoint: str) -> dict:
             f'{checkpoint!r} has no state_dict: name a checkpoint that training has '
             'written.'
         )
-    model = model.module if is_model_wrapper(model) else model
-    check_fits(model, state, repr(checkpoint))
+    check_fits(unwrapped(model), state, repr(checkpoint))
     return loaded

@@ -9,12 +9,12 @@ import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.hooks.hook import DATA_BATCH
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
 from mmdmlora.registry import HOOKS
+from mmdmlora.utils import unwrapped
 
 STATE_DICTS = ('state_dict', 'ema_state_dict')
 
@@ -56,7 +56,7 @@ class FiniteCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self._first = None
-        self._exempt = frozenset(_not_finite(_bare(runner).state_dict()))
+        self._exempt = frozenset(_not_finite(unwrapped(runner.model).state_dict()))
 
     def after_train_iter(
         self,
@@ -94,10 +94,6 @@ class FiniteCheckHook(Hook):
                     )
 
 
-def _bare(runner: Runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
 def _not_finite(state: dict[str, Tensor]) -> list[str]:
     """Names of floating tensors that hold NaN or infinity."""
     floating = {
@@ -112,7 +108,11 @@ def _not_finite(state: dict[str, Tensor]) -> list[str]:
 
 
 def _broken_weights(runner: Runner) -> list[str]:
-    trained = (item for item in _bare(runner).named_parameters() if item[1].requires_grad)
+    trained = (
+        item
+        for item in unwrapped(runner.model).named_parameters()
+        if item[1].requires_grad
+    )
     return _not_finite(dict(trained))
 
 

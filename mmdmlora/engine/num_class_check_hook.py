@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmdmlora.registry import HOOKS
+from mmdmlora.utils import unwrapped
 
 
 @HOOKS.register_module()
@@ -45,7 +45,7 @@ class NumClassCheckHook(Hook):
 
     @staticmethod
     def _check(runner: Runner, loader: DataLoader, kind: str) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         expected = getattr(getattr(model, 'head', None), 'num_classes', None)
         classes = (getattr(loader.dataset, 'metainfo', None) or {}).get('classes')
         if expected is None or classes is None or len(classes) == expected:

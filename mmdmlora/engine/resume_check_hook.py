@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from mmdmlora.models.peft_model import describe_misfit
 from mmdmlora.registry import HOOKS
+from mmdmlora.utils import unwrapped
 
 RECORD = 'launch'
 
@@ -28,19 +29,12 @@ def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> 
         ValueError: Naming the first tensors that don't fit.
     """
     expected = model.state_dict()
-    faults = [f'{name} is missing' for name in expected if name not in state_dict]
-    faults += [f'{name} is unknown here' for name in state_dict if name not in expected]
-    faults += [
-        f'{name} has shape {tuple(state_dict[name].shape)}, not {tuple(tensor.shape)}'
-        for name, tensor in expected.items()
-        if name in state_dict and state_dict[name].shape != tensor.shape
-    ]
+    faults = describe_misfit(state_dict, expected, expected)
     if faults:
-        more = f' and {len(faults) - 3} more' if len(faults) > 3 else ''
         raise ValueError(
-            f'{source} does not fit the config: {"; ".join(faults[:3])}{more}. It was '
-            'made with another method, rank, number of branches, target, backbone or '
-            'number of classes: use the config that it was trained with.'
+            f'{source} does not fit the config: {faults}. It was made with another '
+            'method, rank, number of branches, target, backbone or number of classes: '
+            'use the config that it was trained with.'
         )
 
 
@@ -85,7 +79,7 @@ class ResumeCheckHook(Hook):
                 'with the same, or start anew from its weights: load_from=FILE without '
                 '--resume.'
             )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         check_fits(model, checkpoint['state_dict'], 'the checkpoint to resume from')
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
@@ -17,6 +16,7 @@ from mmdmlora.models.dmlora_model import DMLoRAModel
 from mmdmlora.models.low_rank import LowRankModel
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
+from mmdmlora.utils import unwrapped
 
 from .export import save_merged
 
@@ -50,7 +50,7 @@ class SummaryHook(Hook):
         metrics = loop.run() if loop is not None else {}
         if not is_main_process():
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         checkpoint = runner.message_hub.get_info('last_ckpt')
         summary: dict = {f'test {name}': value for name, value in metrics.items()}
         summary |= _sizes(model)

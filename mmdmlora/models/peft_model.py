@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -206,22 +206,14 @@ class PEFTModel(BaseModule):
         self, state_dict: dict[str, Tensor], prefix: str, names: set[str]
     ) -> None:
         full, kept = self._full_state(), self._kept_names()
-        faults = [f'{name} is missing' for name in sorted(kept - names)]
-        faults += [f'{name} is unknown here' for name in sorted(names - set(full))]
-        faults += [
-            f'{name} has shape {tuple(state_dict[prefix + name].shape)}, '
-            f'not {tuple(full[name].shape)}'
-            for name in sorted(names & set(full))
-            if state_dict[prefix + name].shape != full[name].shape
-        ]
+        given = {name: state_dict[prefix + name] for name in sorted(names)}
+        faults = describe_misfit(given, dict(sorted(full.items())), sorted(kept))
         if faults:
             raise ValueError(
-                f'the checkpoint does not fit this {type(self).__name__}: '
-                f'{"; ".join(faults[:3])}'
-                f'{f" and {len(faults) - 3} more" if len(faults) > 3 else ""}. It was '
-                'made with another method, rank, number of branches, target or backbone; '
-                'use the config that it was trained with. (A checkpoint of a plain '
-                "backbone belongs into the backbone's init_cfg.)"
+                f'the checkpoint does not fit this {type(self).__name__}: {faults}. It '
+                'was made with another method, rank, number of branches, target or '
+                'backbone; use the config that it was trained with. (A checkpoint of a '
+                "plain backbone belongs into the backbone's init_cfg.)"
             )
 
     def _check_fingerprint(self, theirs: Tensor | None) -> None:
@@ -241,6 +233,27 @@ class PEFTModel(BaseModule):
                 f'{list(frozen)[row]!r} has other values here. Load the same pre-trained '
                 "weights (the backbone's init_cfg.checkpoint, same image size)."
             )
+
+
+def describe_misfit(
+    given: Mapping[str, Tensor], known: Mapping[str, Tensor], required: Iterable[str]
+) -> str:
+    """The first tensors in which a state doesn't fit; empty if it does.
+
+    Args:
+        given: The state to be loaded.
+        known: All tensors that could be loaded.
+        required: The names of those that must be.
+    """
+    faults = [f'{name} is missing' for name in required if name not in given]
+    faults += [f'{name} is unknown here' for name in given if name not in known]
+    faults += [
+        f'{name} has shape {tuple(given[name].shape)}, not {tuple(tensor.shape)}'
+        for name, tensor in known.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    more = f' and {len(faults) - 3} more' if len(faults) > 3 else ''
+    return f'{"; ".join(faults[:3])}{more}'
 
 
 def find_wrappers(model: nn.Module) -> list[PEFTModel]:
