@@ -7,8 +7,8 @@ from statistics import fmean
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdmlora.models.dmlora_model import DMLoRAModel
-from mmdmlora.models.low_rank import LowRankModel
+from mmdmlora.models.methods.dmlora_model import DMLoRAModel
+from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
 

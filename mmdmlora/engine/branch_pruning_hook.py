@@ -8,7 +8,7 @@ from numbers import Real
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from mmdmlora.models.dmlora_model import CRITERIA, DMLoRAModel
+from mmdmlora.models.methods.dmlora_model import CRITERIA, DMLoRAModel
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
 

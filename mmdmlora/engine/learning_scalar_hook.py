@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdmlora.models.low_rank import LowRankModel
+from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
 
@@ -54,7 +54,7 @@ class LearningScalarHook(Hook):
     Note:
         - When: ``before_train_epoch``.
         - Touches: what optimizer steps change
-          (:meth:`~mmdmlora.models.low_rank.LowRankModel.set_trained`).
+          (:meth:`~mmdmlora.models.methods.low_rank_model.LowRankModel.set_trained`).
         - State: none; the stage follows from the epoch.
         - Priority: NORMAL.
     """

@@ -12,8 +12,8 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from mmdmlora.atomic import atomic_write
-from mmdmlora.models.dmlora_model import DMLoRAModel
-from mmdmlora.models.low_rank import LowRankModel
+from mmdmlora.models.methods.dmlora_model import DMLoRAModel
+from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
 from mmdmlora.utils import unwrapped

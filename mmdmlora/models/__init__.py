@@ -1,15 +1,15 @@
 """Backbones wrapped by parameter-efficient fine-tuning methods."""
 
-from .adapter_model import AdapterModel
-from .bitfit_model import BitFitModel
-from .dmlora_model import DMLoRAModel
-from .full_finetune_model import FullFinetuneModel
-from .linear_probe_model import LinearProbeModel
-from .lora_model import LoRAModel
 from .merging import merge_model
+from .methods.adapter_model import AdapterModel
+from .methods.bitfit_model import BitFitModel
+from .methods.dmlora_model import DMLoRAModel
+from .methods.full_finetune_model import FullFinetuneModel
+from .methods.linear_probe_model import LinearProbeModel
+from .methods.lora_model import LoRAModel
+from .methods.repadapter_model import RepAdapterModel
+from .methods.vpt_model import VPTModel
 from .peft_model import PEFTModel, find_wrappers
-from .repadapter_model import RepAdapterModel
-from .vpt_model import VPTModel
 
 __all__ = [
     'AdapterModel',

@@ -8,7 +8,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from mmdmlora.models.mix_lora import MixLoRA
+from mmdmlora.models.layers.mix_lora import MixLoRA
 from mmdmlora.models.targets import is_linear
 from tests.test_properties.random_wrappers import Spec
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from mmdmlora.engine import BranchPruningHook, LearningScalarHook
 from mmdmlora.engine.schedule import to_epochs
-from mmdmlora.models.mix_lora import MixLoRA
+from mmdmlora.models.layers.mix_lora import MixLoRA
 from mmdmlora.models.targets import find_targets
 from mmdmlora.registry import MODELS
 from mmdmlora.utils import quiet

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mmdmlora.models.dmlora_model import draw_pair
-from mmdmlora.models.mix_lora import AdaptedLayer, MixLoRA
+from mmdmlora.models.layers.mix_lora import AdaptedLayer, MixLoRA
+from mmdmlora.models.methods.dmlora_model import draw_pair
 from tests.test_properties.expected_outputs import (
     TOLERANCE,
     kept,

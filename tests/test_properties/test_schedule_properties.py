@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from mmdmlora.engine import BranchPruningHook, LearningScalarHook
 from mmdmlora.engine.schedule import to_epochs
-from mmdmlora.models.dmlora_model import CRITERIA, DMLoRAModel
-from mmdmlora.models.low_rank import LowRankModel
+from mmdmlora.models.methods.dmlora_model import CRITERIA, DMLoRAModel
+from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.utils import quiet
 from tests.tiny import randomize, wrapped
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import initialize, precondition, rule
 from torch import Tensor, nn
 
 from mmdmlora.models import DMLoRAModel
-from mmdmlora.models.dmlora_model import CRITERIA
+from mmdmlora.models.methods.dmlora_model import CRITERIA
 from tests.test_properties.expected_outputs import TOLERANCE, kept, outputs
 from tests.test_properties.random_wrappers import Spec, specs
 from tests.test_properties.wrapper_machine import (

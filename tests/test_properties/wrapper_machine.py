@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition
 from torch import Tensor, nn
 
 from mmdmlora.models import DMLoRAModel
-from mmdmlora.models.low_rank import LowRankModel
+from mmdmlora.models.methods.low_rank_model import LowRankModel
 from tests.test_properties.expected_outputs import (
     TOLERANCE,
     expected_adapters,

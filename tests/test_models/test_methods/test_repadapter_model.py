@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmdmlora.models.repadapter_model import RepAdapter, RepAdapterModel
+from mmdmlora.models.layers.rep_adapter import RepAdapter
+from mmdmlora.models.methods.repadapter_model import RepAdapterModel
 from mmdmlora.registry import MODELS
 from tests.tiny import (
     BACKBONES,

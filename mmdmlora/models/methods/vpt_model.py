@@ -11,9 +11,9 @@ from torch import nn
 
 from mmdmlora.registry import MODELS
 
-from .options import is_count, is_rate
-from .peft_model import PEFTModel
-from .prompts import PromptedWindows, Prompts, Stage
+from ..argument_checks import is_count, is_rate
+from ..layers.prompts import PromptedWindows, Prompts, Stage
+from ..peft_model import PEFTModel
 
 
 @MODELS.register_module()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mmdmlora.registry import MODELS
 
-from .low_rank import LowRankModel
+from .low_rank_model import LowRankModel
 
 
 @MODELS.register_module()

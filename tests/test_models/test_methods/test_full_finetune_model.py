@@ -7,7 +7,7 @@ import torch
 from mmpretrain.registry import MODELS as STOCK
 
 from mmdmlora.models import merge_model
-from mmdmlora.models.full_finetune_model import FullFinetuneModel
+from mmdmlora.models.methods.full_finetune_model import FullFinetuneModel
 from mmdmlora.registry import MODELS
 from tests.tiny import (
     BACKBONES,

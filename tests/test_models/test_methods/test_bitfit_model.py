@@ -6,7 +6,7 @@ from mmpretrain.registry import MODELS as STOCK
 from torch import nn
 
 from mmdmlora.models import merge_model
-from mmdmlora.models.bitfit_model import BitFitModel
+from mmdmlora.models.methods.bitfit_model import BitFitModel
 from mmdmlora.registry import MODELS
 from tests.tiny import (
     BACKBONES,

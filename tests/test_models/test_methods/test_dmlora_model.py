@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from mmdmlora.models.dmlora_model import draw_pair
+from mmdmlora.models.methods.dmlora_model import draw_pair
 from tests.tiny import features, images, loss_of, randomize, train_steps, wrapped
 
 QUANTILE = {8: 26.12, 15: 37.70}  # chi-square, p = 0.001, by degrees of freedom

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from .mix_lora import AdaptedLayer, MixLoRA
-from .peft_model import PEFTModel
-from .targets import find_targets, is_linear
+from ..layers.mix_lora import AdaptedLayer, MixLoRA
+from ..peft_model import PEFTModel
+from ..targets import find_targets, is_linear
 
 PAPER_TARGETS = (
     dict(type='qkv', parts=('q', 'v')),
@@ -37,14 +37,15 @@ def paper_targets(backbone: nn.Module) -> list[dict]:
 
 
 class LowRankModel(PEFTModel):
-    """A backbone with a :class:`~mmdmlora.models.mix_lora.MixLoRA` at each target.
+    """A backbone with a :class:`~mmdmlora.models.layers.mix_lora.MixLoRA` at each target.
 
     Args:
         module (dict): Config of the backbone.
         targets (Sequence[dict], optional): See
             :func:`~mmdmlora.models.targets.find_targets`. None means the paper's places:
             q and v of fused qkv layers, ConvNeXt's ``pointwise_conv1``.
-        **options: Options of :class:`~mmdmlora.models.mix_lora.MixLoRA`, which a target
+        **options: Options of :class:`~mmdmlora.models.layers.mix_lora.MixLoRA`, which a
+            target
             may override.
     """
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mmdmlora.registry import MODELS
 
-from .low_rank import LowRankModel
-from .mix_lora import MixLoRA
-from .options import is_count
+from ..argument_checks import is_count
+from ..layers.mix_lora import MixLoRA
+from .low_rank_model import LowRankModel
 
 CRITERIA = ('random', 'norm', 'merge')
 

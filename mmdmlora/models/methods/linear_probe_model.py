@@ -6,7 +6,7 @@ from torch import nn
 
 from mmdmlora.registry import MODELS
 
-from .peft_model import PEFTModel
+from ..peft_model import PEFTModel
 
 
 @MODELS.register_module()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmdmlora.models.mix_lora import AdaptedLayer, MixLoRA
+from mmdmlora.models.layers.mix_lora import AdaptedLayer, MixLoRA
 from tests.tiny import VIT, images, randomize, wrapped
 
 

@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdmlora.registry import MODELS
 
-from .peft_model import PEFTModel
+from ..peft_model import PEFTModel
 
 
 @MODELS.register_module()

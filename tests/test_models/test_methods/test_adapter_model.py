@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmdmlora.models.adapter_model import AdapterModel, BottleneckAdapter
+from mmdmlora.models.layers.bottleneck_adapter import BottleneckAdapter
+from mmdmlora.models.methods.adapter_model import AdapterModel
 from mmdmlora.registry import MODELS
 from tests.tiny import (
     BACKBONES,

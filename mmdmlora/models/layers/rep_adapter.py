@@ -1,18 +1,13 @@
-"""RepAdapter."""
+"""The linear bottleneck of RepAdapter, and the layer that carries it."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from mmdmlora.registry import MODELS
-
-from .options import is_count, is_rate, is_scale
-from .peft_model import PEFTModel
-from .places import Pointwise, find_places
-from .targets import is_linear
+from ..argument_checks import is_count, is_rate, is_scale
+from ..targets import is_linear
+from .pointwise import Pointwise
 
 
 class RepAdapter(nn.Module):
@@ -129,71 +124,3 @@ class RepAdaptedLayer(nn.Module):
         layer.weight.copy_((weight + hidden @ down.weight).view_as(layer.weight))
         layer.bias.copy_(bias)
         return layer
-
-
-@MODELS.register_module()
-class RepAdapterModel(PEFTModel):
-    r"""RepAdapter: :math:`x + s\, B(A(x))` before the layers that read the features.
-
-    Adapters stand before the attention and before the MLP of each block, in ConvNeXt
-    before the depthwise convolution and before the MLP's first layer.
-
-    Args:
-        module (dict): Config of the backbone.
-        dim (int): Size of the bottleneck. Defaults to 8.
-        groups (int): Number of groups of B. Defaults to 2.
-        scale (float): The scale s. Defaults to 1.
-        drop_rate (float): Dropout inside the bottleneck. Defaults to 0.1.
-        targets (Sequence[dict], optional): The linear layers before which adapters
-            stand, see :func:`~mmdmlora.models.targets.find_targets`. Defaults to the
-            places above.
-
-    Raises:
-        ValueError: If an argument is out of range or a target doesn't fit.
-
-    Note:
-        - An adapter works point by point, so the one before Swin's attention stands
-          inside the windows, directly before the qkv. That is the same, except that
-          padded points of a map pass it too: so it merges exactly there as well.
-        - :meth:`merge` needs ``targets=[dict(type='pointwise_conv1')]`` on ConvNeXt.
-
-    Source:
-        `RepAdapter <https://arxiv.org/abs/2302.08106>`_; 239,808 parameters on ViT-B/16.
-        The authors' ConvNeXt block fails for linear pointwise layers; here both layouts
-        work.
-    """
-
-    def __init__(
-        self,
-        module: dict,
-        dim: int = 8,
-        groups: int = 2,
-        scale: float = 1.0,
-        drop_rate: float = 0.1,
-        targets: Sequence[dict] | None = None,
-    ) -> None:
-        super().__init__(module)
-        options = dict(dim=dim, groups=groups, scale=scale, drop_rate=drop_rate)
-        places = ('attention_in', 'mlp_in')
-        adapters = {}
-        for target in find_places(self.module, places, targets, options):
-            layer = target.layer
-            is_conv = isinstance(layer, nn.Conv2d)
-            adapter = adapters[target.name] = RepAdapter(
-                layer.in_channels if is_conv else layer.in_features,
-                channels_first=is_conv,
-                **{**options, **target.overrides},
-            )
-            self.module.set_submodule(
-                target.name, RepAdaptedLayer(layer, adapter), strict=True
-            )
-        self._register(adapters)
-
-    def _fold(self, backbone: nn.Module) -> None:
-        for name, layer in list(backbone.named_modules()):
-            if isinstance(layer, RepAdaptedLayer):
-                try:
-                    merged = layer.merge()
-                except ValueError as error:
-                    raise ValueError(f'{name!r} cannot be merged: {error}') from error
-                backbone.set_submodule(name, merged, strict=True)

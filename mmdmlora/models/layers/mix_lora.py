@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .options import is_count, is_rate, is_scale
-from .step_mask import hold, mark_drawn
-from .targets import PARTS
+from ..argument_checks import is_count, is_rate, is_scale
+from ..step_mask import hold, mark_drawn
+from ..targets import PARTS
 
 
 class MixLoRA(nn.Module):

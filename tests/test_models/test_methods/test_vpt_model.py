@@ -8,8 +8,8 @@ import torch
 from mmpretrain.registry import MODELS as STOCK
 from torch import Tensor, nn
 
-from mmdmlora.models.prompts import PromptedWindows, Prompts
-from mmdmlora.models.vpt_model import VPTModel
+from mmdmlora.models.layers.prompts import PromptedWindows, Prompts
+from mmdmlora.models.methods.vpt_model import VPTModel
 from mmdmlora.registry import MODELS
 from tests.tiny import BACKBONES, SWIN, VIT, features, images, wrapped
 

@@ -1,0 +1,1 @@
+"""The modules that methods insert into a backbone."""

@@ -1,0 +1,1 @@
+"""The methods: one class derived from PEFTModel a file."""
