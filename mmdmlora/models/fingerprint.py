@@ -32,14 +32,14 @@ def fingerprint(tensors: Iterable[Tensor]) -> Tensor:
     return torch.stack(rows) if rows else torch.zeros(0, SAMPLES)
 
 
-def first_difference(ours: Tensor, theirs: Tensor) -> int | None:
+def first_difference(one: Tensor, other: Tensor) -> int | None:
     """The first row in which two fingerprints differ by more than rounding does.
 
     Returns:
         int or None: The row's index; None if all rows agree within one per cent of the
         row's largest value.
     """
-    theirs = theirs.to(ours)
-    bound = TOLERANCE * ours.abs().amax(dim=1) + 1e-6
-    different = (ours - theirs).abs().amax(dim=1) > bound
+    other = other.to(one)
+    bound = TOLERANCE * one.abs().amax(dim=1) + 1e-6
+    different = (one - other).abs().amax(dim=1) > bound
     return int(different.nonzero()[0]) if different.any() else None

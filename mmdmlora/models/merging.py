@@ -16,12 +16,11 @@ def merge_model(model: nn.Module) -> nn.Module:
         model: Any model, for example a classifier with a wrapped backbone.
 
     Returns:
-        nn.Module: Plain modules only, in evaluation mode. The model isn't changed.
+        nn.Module: Plain modules only, each in the mode that it was in. The model isn't
+        changed.
 
     Raises:
         ValueError: If a method can't be merged.
     """
     # What deepcopy finds in its memo it takes as the copy.
-    merged = copy.deepcopy(model, {id(w): w.merge() for w in find_wrappers(model)})
-    merged.eval()
-    return merged
+    return copy.deepcopy(model, {id(w): w.merge() for w in find_wrappers(model)})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
@@ -16,9 +16,12 @@ from mmdmlora.registry import MODELS
 from mmdmlora.utils import quiet
 
 from .fingerprint import fingerprint, first_difference
+from .layers.inserted_layer import InsertedLayer
 from .pretrained import load_pretrained
+from .targets import Target
 
 FINGERPRINT = 'backbone_fingerprint'
+Inserted = TypeVar('Inserted', bound=InsertedLayer)
 
 
 class PEFTModel(BaseModule):
@@ -26,8 +29,7 @@ class PEFTModel(BaseModule):
 
     A method derives from this class, calls ``super().__init__(module)``, which builds,
     loads and freezes the backbone, inserts its modules into :attr:`module` or unfreezes
-    parameters there, and ends with :meth:`_register`. One that can be merged implements
-    :meth:`_fold`.
+    parameters there, and ends with :meth:`_register`.
 
     Args:
         module (dict): Config of the backbone. An ``init_cfg`` of type ``Pretrained`` is
@@ -71,7 +73,8 @@ class PEFTModel(BaseModule):
                 )
         self.module.requires_grad_(False)
         self._adapters: dict[str, nn.Module] = {}
-        self._kept: frozenset[str] = frozenset()
+        self._registered: frozenset[str] = frozenset()
+        self._frozen_fingerprint: tuple[list[tuple[Tensor, int]], Tensor] | None = None
 
     @property
     def adapters(self) -> dict[str, nn.Module]:
@@ -92,6 +95,52 @@ class PEFTModel(BaseModule):
             f'parameters ({100 * trained / total:.2f} %)'
         )
 
+    @property
+    def needs_find_unused_parameters(self) -> bool:
+        """Whether steps leave out trained parameters: a setting of distributed training."""
+        return False
+
+    def backbone_name(self, name: str) -> str:
+        """The backbone's own name of a parameter.
+
+        Args:
+            name (str): Its name below this wrapper,
+                ``module.layers.0.attn.qkv.original.weight``.
+
+        Returns:
+            str: ``layers.0.attn.qkv.weight``. What a method has inserted in the place of
+            a layer gets a name below the layer's.
+        """
+        path = name.removeprefix('module.')
+        for layer, module in self.module.named_modules():
+            if isinstance(module, InsertedLayer) and path.startswith(
+                f'{layer}.original.'
+            ):
+                return f'{layer}.{path.removeprefix(f"{layer}.original.")}'
+        return path
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """The depth of a parameter's layer, as layer-wise learning rates ask for it.
+
+        Args:
+            param_name (str): The parameter's name, adapters' included.
+            prefix (str): What stands before this wrapper's names. Defaults to ``''``.
+
+        Returns:
+            tuple[int, int]: The backbone's answer for the layer.
+
+        Raises:
+            NotImplementedError: If the backbone knows no depths.
+        """
+        if not hasattr(self.module, 'get_layer_depth'):
+            raise NotImplementedError(
+                f'{type(self.module).__name__} has no get_layer_depth, which layer-wise '
+                'learning rates need: leave out layer_decay_rate.'
+            )
+        if param_name.startswith(prefix):
+            param_name = prefix + self.backbone_name(param_name[len(prefix) :])
+        return self.module.get_layer_depth(param_name, prefix)
+
     def init_weights(self) -> None:
         """Nothing to do: construction has loaded the backbone.
 
@@ -99,16 +148,16 @@ class PEFTModel(BaseModule):
             ValueError: If a surrounding model has just overwritten the frozen weights,
                 as the ``init_cfg`` of mmpretrain's Swin and ConvNeXt base configs does.
         """
-        given = self._given_parameters()
+        loaded = self._loaded_parameters()
         # Distributed training overwrites the weights of other ranks with those of the
         # main process, rightly.
-        if not is_main_process() or any(p.is_meta for p in given.values()):
+        if not is_main_process() or any(p.is_meta for p in loaded.values()):
             return
-        row = first_difference(fingerprint(given.values()), self._constructed)
+        row = first_difference(fingerprint(loaded.values()), self._constructed)
         if row is not None:
             raise ValueError(
                 'the init_cfg of the model around the wrapper has overwritten the '
-                f'backbone ({list(given)[row]!r}): set model.init_cfg=None.'
+                f'backbone ({list(loaded)[row]!r}): set model.init_cfg=None.'
             )
 
     def merge(self) -> nn.Module:
@@ -122,37 +171,50 @@ class PEFTModel(BaseModule):
             ValueError: If the method can't be merged; the message says why.
         """
         merged = copy.deepcopy(self.module)
-        self._fold(merged)
+        for name, layer in list(merged.named_modules()):
+            if isinstance(layer, InsertedLayer):
+                try:
+                    folded = layer.merge()
+                except ValueError as error:
+                    raise ValueError(
+                        f'{type(self).__name__} has no merged form here: {name!r}: {error}'
+                    ) from error
+                merged.set_submodule(name, folded, strict=True)
         return merged.requires_grad_(True)
 
-    def _fold(self, backbone: nn.Module) -> None:
-        """Fold the adapters of ``backbone``, a copy of :attr:`module`, in place."""
-        raise ValueError(f'{type(self).__name__} has no merged form.')
+    def _insert(
+        self, targets: Iterable[Target], adapted: Callable[[Target], Inserted]
+    ) -> dict[str, Inserted]:
+        """Put a new layer into the place of each target; by path."""
+        layers = {target.name: adapted(target) for target in targets}
+        for name, layer in layers.items():
+            self.module.set_submodule(name, layer, strict=True)
+        return layers
 
-    def _register(self, adapters: dict[str, nn.Module]) -> None:
+    def _register(self, adapters: Mapping[str, nn.Module]) -> None:
         """Take note of what was inserted and log the summary line."""
         self._adapters = dict(adapters)
-        ours = {id(module) for module in self._adapters.values()}
+        inserted = {id(module) for module in self._adapters.values()}
         prefixes = tuple(
-            f'{name}.' for name, module in self.named_modules() if id(module) in ours
+            f'{name}.' for name, module in self.named_modules() if id(module) in inserted
         )
-        self._kept = frozenset(
+        self._registered = frozenset(
             name
             for name, tensor in self._full_state().items()
             if tensor.requires_grad or (prefixes and name.startswith(prefixes))
         )
-        self._remember_given()
-        self._register_state_dict_hook(_keep_trained)
+        self._remember_loaded()
+        self.register_state_dict_post_hook(_keep_trained)
         print_log(self.summary(), logger='current')
 
-    def _given_parameters(self) -> dict[str, Tensor]:
+    def _loaded_parameters(self) -> dict[str, Tensor]:
         """What no surrounding model may initialise, by name: the frozen parameters."""
         return self._frozen_parameters()
 
-    def _remember_given(self) -> None:
-        given = self._given_parameters()
-        if not any(p.is_meta for p in given.values()):
-            self._constructed = fingerprint(given.values())
+    def _remember_loaded(self) -> None:
+        loaded = self._loaded_parameters()
+        if not any(p.is_meta for p in loaded.values()):
+            self._constructed = fingerprint(loaded.values())
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
@@ -176,28 +238,58 @@ class PEFTModel(BaseModule):
 
     def _full_state(self) -> dict[str, Tensor]:
         """All persistent tensors by their names below this wrapper, frozen ones too."""
-        state = self.module.state_dict(prefix='module.', keep_vars=True)
-        state.update(self.named_buffers(recurse=False))
+        state = dict(self.named_buffers(recurse=False))
+        for name, child in self.named_children():
+            state.update(child.state_dict(prefix=f'{name}.', keep_vars=True))
         return state
 
-    def _kept_names(self) -> set[str]:
-        """What a checkpoint holds: what was registered and what was unfrozen since."""
+    def _checkpoint_names(self, state: Iterable[str]) -> set[str]:
+        """What a checkpoint holds of a full state.
+
+        Everything beside the backbone; in it what was registered and what was unfrozen
+        since.
+        """
         unfrozen = {name for name, p in self.named_parameters() if p.requires_grad}
-        own = {name for name, _ in self.named_buffers(recurse=False)}
-        return unfrozen | own | self._kept
+        in_backbone = {name for name in state if name.startswith('module.')}
+        return (set(state) - in_backbone) | unfrozen | self._registered
 
     def _frozen_parameters(self) -> dict[str, Tensor]:
-        kept = self._kept_names()
-        return {n: p for n, p in self.named_parameters() if n not in kept}
+        parameters = dict(self.named_parameters())
+        names = self._checkpoint_names(parameters)
+        return {name: p for name, p in parameters.items() if name not in names}
+
+    def _fingerprint(self) -> Tensor | None:
+        """That of the frozen parameters, made anew where one has been written to."""
+        frozen = list(self._frozen_parameters().values())
+        if any(p.is_meta for p in frozen):
+            return None
+        written = [(p, -1 if p.is_inference() else p._version) for p in frozen]
+        known = self._frozen_fingerprint
+        if known is None or not (
+            len(known[0]) == len(written)
+            and all(
+                a is b and v == w
+                for (a, v), (b, w) in zip(known[0], written, strict=True)
+            )
+        ):
+            self._frozen_fingerprint = known = (written, fingerprint(frozen))
+        return known[1]
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> PEFTModel:
+        self._frozen_fingerprint = None
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, '_frozen_fingerprint': None}
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any
     ) -> None:
-        ours = {k[len(prefix) :] for k in state_dict if k.startswith(prefix)}
-        if ours:
-            theirs = state_dict.pop(prefix + FINGERPRINT, None)
-            self._check_state(state_dict, prefix, ours - {FINGERPRINT})
-            self._check_fingerprint(theirs)
+        names = {k[len(prefix) :] for k in state_dict if k.startswith(prefix)}
+        if names:
+            saved = state_dict.pop(prefix + FINGERPRINT, None)
+            self._check_state(state_dict, prefix, names - {FINGERPRINT})
+            self._check_fingerprint(saved)
             for name, tensor in self._full_state().items():
                 state_dict.setdefault(prefix + name, tensor.detach())
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -205,9 +297,10 @@ class PEFTModel(BaseModule):
     def _check_state(
         self, state_dict: dict[str, Tensor], prefix: str, names: set[str]
     ) -> None:
-        full, kept = self._full_state(), self._kept_names()
-        given = {name: state_dict[prefix + name] for name in sorted(names)}
-        faults = describe_misfit(given, dict(sorted(full.items())), sorted(kept))
+        full = self._full_state()
+        loaded = {name: state_dict[prefix + name] for name in sorted(names)}
+        required = sorted(self._checkpoint_names(full))
+        faults = describe_misfit(loaded, dict(sorted(full.items())), required)
         if faults:
             raise ValueError(
                 f'the checkpoint does not fit this {type(self).__name__}: {faults}. It '
@@ -216,41 +309,41 @@ class PEFTModel(BaseModule):
                 "plain backbone belongs into the backbone's init_cfg.)"
             )
 
-    def _check_fingerprint(self, theirs: Tensor | None) -> None:
-        frozen = self._frozen_parameters()
-        if theirs is None or any(p.is_meta for p in frozen.values()):
+    def _check_fingerprint(self, saved: Tensor | None) -> None:
+        own = self._fingerprint()
+        if saved is None or own is None:
             return
-        ours = fingerprint(frozen.values())
-        if ours.shape != theirs.shape:
+        if own.shape != saved.shape:
             raise ValueError(
-                f'the checkpoint was trained on a backbone with {len(theirs)} frozen '
-                f'tensors, this one has {len(ours)}.'
+                f'the checkpoint was trained on a backbone with {len(saved)} frozen '
+                f'tensors, this one has {len(own)}.'
             )
-        row = first_difference(ours, theirs)
+        row = first_difference(own, saved)
         if row is not None:
             raise ValueError(
                 'the checkpoint was trained on another frozen backbone: '
-                f'{list(frozen)[row]!r} has other values here. Load the same pre-trained '
-                "weights (the backbone's init_cfg.checkpoint, same image size)."
+                f'{list(self._frozen_parameters())[row]!r} has other values here. Load '
+                "the same pre-trained weights (the backbone's init_cfg.checkpoint, same "
+                'image size).'
             )
 
 
 def describe_misfit(
-    given: Mapping[str, Tensor], known: Mapping[str, Tensor], required: Iterable[str]
+    loaded: Mapping[str, Tensor], known: Mapping[str, Tensor], required: Iterable[str]
 ) -> str:
     """The first tensors in which a state doesn't fit; empty if it does.
 
     Args:
-        given: The state to be loaded.
+        loaded: The state to be loaded.
         known: All tensors that could be loaded.
         required: The names of those that must be.
     """
-    faults = [f'{name} is missing' for name in required if name not in given]
-    faults += [f'{name} is unknown here' for name in given if name not in known]
+    faults = [f'{name} is missing' for name in required if name not in loaded]
+    faults += [f'{name} is unknown here' for name in loaded if name not in known]
     faults += [
-        f'{name} has shape {tuple(given[name].shape)}, not {tuple(tensor.shape)}'
+        f'{name} has shape {tuple(loaded[name].shape)}, not {tuple(tensor.shape)}'
         for name, tensor in known.items()
-        if name in given and given[name].shape != tensor.shape
+        if name in loaded and loaded[name].shape != tensor.shape
     ]
     more = f' and {len(faults) - 3} more' if len(faults) > 3 else ''
     return f'{"; ".join(faults[:3])}{more}'
@@ -265,10 +358,9 @@ def _keep_trained(
     model: PEFTModel, state_dict: dict[str, Tensor], prefix: str, metadata: dict
 ) -> None:
     """State-dict hook: drop this wrapper's frozen tensors and add the fingerprint."""
-    kept = model._kept_names()
-    for name in model._full_state():
-        if name not in kept:
-            state_dict.pop(prefix + name, None)
-    frozen = model._frozen_parameters()
-    if not any(p.is_meta for p in frozen.values()):
-        state_dict[prefix + FINGERPRINT] = fingerprint(frozen.values())
+    full = model._full_state()
+    for name in full.keys() - model._checkpoint_names(full):
+        state_dict.pop(prefix + name, None)
+    frozen = model._fingerprint()
+    if frozen is not None:
+        state_dict[prefix + FINGERPRINT] = frozen.clone()

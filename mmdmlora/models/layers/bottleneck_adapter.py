@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..argument_checks import is_count, is_rate
+from .inserted_layer import InsertedLayer
 from .pointwise import Pointwise
 
 
@@ -62,7 +63,7 @@ class BottleneckAdapter(nn.Module):
         return x + self.up(self.dropout(F.gelu(self.down(x))))
 
 
-class LayerWithAdapter(nn.Module):
+class LayerWithAdapter(InsertedLayer):
     """A frozen layer before a :class:`BottleneckAdapter`.
 
     Args:
@@ -74,9 +75,19 @@ class LayerWithAdapter(nn.Module):
     """
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, adapter: BottleneckAdapter) -> None:
-        super().__init__()
-        self.original = layer
+        super().__init__(layer)
         self.adapter = adapter
 
     def forward(self, x: Tensor) -> Tensor:
         return self.adapter(self.original(x))
+
+    def merge(self) -> nn.Module:
+        """Refused.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            'with the GELU between its projections an adapter is not linear, so that no '
+            'weights of a neighbouring layer equal it'
+        )

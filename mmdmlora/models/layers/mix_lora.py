@@ -1,21 +1,24 @@
-"""Low-rank adapters with several branches, and the layers that carry them."""
+"""Low-rank branches and their scale."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..argument_checks import is_count, is_rate, is_scale
-from ..step_mask import hold, mark_drawn
-from ..targets import PARTS
+
+if TYPE_CHECKING:
+    from ..draws import Draws
+
+Active = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class MixLoRA(nn.Module):
-    r"""A mixture of low-rank branches beside a linear map.
+    r"""A mixture of low-rank branches: the update of a linear map.
 
     With :math:`n` down branches :math:`A_i` and up branches :math:`B_j` the update is
 
@@ -23,11 +26,15 @@ class MixLoRA(nn.Module):
         \Delta y = s\, B_j A_i x \quad\text{(training)}, \qquad
         \Delta y = s\, \bar B \bar A\, x \quad\text{(inference)},
 
-    where :math:`(i, j)` is drawn anew in each step for the whole batch, independently
-    and uniformly from the active branches, and :math:`\bar A, \bar B` are the means over
-    them. As the two draws are independent, :math:`E[B_j A_i] = E[B_j] E[A_i] =
-    \bar B \bar A`: inference uses exactly the expected training output of the layer, and
-    it folds into the weight. With one branch this is LoRA.
+    where :math:`i` and :math:`j` are drawn independently and uniformly from the active
+    branches, and :math:`\bar A, \bar B` are the means over them. As the two draws are
+    independent, :math:`E[B_j A_i] = E[B_j] E[A_i] = \bar B \bar A`: inference uses
+    exactly the expected training output of the layer, and it folds into the weight.
+    With one branch this is LoRA.
+
+    This class holds the matrices. What is drawn is the business of
+    :class:`~mmdmlora.models.draws.Draws`, the arithmetic that of
+    :class:`~mmdmlora.models.layers.adapted_layer.AdaptedLayer`.
 
     Args:
         in_features (int): Size of the input.
@@ -39,17 +46,13 @@ class MixLoRA(nn.Module):
         learn_scale (bool): Whether s is trained, through its logarithm (so it stays
             positive and its step is relative). Defaults to False.
 
-    Shape:
-        - x: ``(..., in_features)``, or what ``project`` takes.
-        - output: ``(..., out_features)``.
-
     Raises:
         ValueError: If an argument is out of its range.
 
     Note:
         State: ``down.<i>`` ``(rank, in)``, ``up.<j>`` ``(out, rank)``, ``log_scale``
-        ``()``, and with several branches the masks ``down_active`` and ``up_active``
-        ``(n,)``. Pruned branches keep their place: the parameters that an optimizer,
+        ``()``. A fixed scale is a number of the host; its logarithm is saved and loaded
+        all the same. Pruned branches keep their place: the parameters that an optimizer,
         an average or distributed training know never change.
 
     Source:
@@ -98,33 +101,44 @@ class MixLoRA(nn.Module):
         )
         for branch in self.down:
             nn.init.kaiming_uniform_(branch, a=math.sqrt(5))
+        self.learn_scale = learn_scale
         log_scale = torch.tensor(math.log(scale))
+        # In single precision, as it is saved: a resumed run must have the same.
+        self.fixed_log_scale = float(log_scale)
         if learn_scale:
             self.log_scale = nn.Parameter(log_scale)
-        else:
-            self.register_buffer('log_scale', log_scale)
-        if num_branches > 1:
-            self.register_buffer('down_active', torch.ones(num_branches).bool())
-            self.register_buffer('up_active', torch.ones(num_branches).bool())
         self.dropout = nn.Dropout(drop_rate)
-        self.learn_scale = learn_scale
-        # The pair in use, int64 (2,), on the branches' device. Replaced, never written
-        # to: backward reads it.
-        self.drawn: Tensor | None = None
+        self.active_indices: Active = (tuple(range(num_branches)),) * 2
+        self.draws: Draws | None = None
+        self.holds_branches = self.holds_scale = False
 
     @property
     def scale(self) -> Tensor:
         """The scale s, a tensor without dimensions."""
-        return self.log_scale.exp()
+        if self.learn_scale:
+            return self.log_scale.exp()
+        return self.down[0].new_tensor(self.fixed_scale)
+
+    @property
+    def fixed_scale(self) -> float:
+        """The scale s as a number, where it isn't learned."""
+        return math.exp(self.fixed_log_scale)
+
+    def trained_scale(self) -> Tensor:
+        """The scale as training uses it: without a gradient while it is held."""
+        log_scale = self.log_scale.detach() if self.holds_scale else self.log_scale
+        return log_scale.exp()
+
+    def mean(self) -> tuple[Tensor, Tensor]:
+        """The means of the active branches, ``(rank, in)`` and ``(out, rank)``."""
+        down, up = self.active_indices
+        return _mean([self.down[i] for i in down]), _mean([self.up[j] for j in up])
 
     def active(self) -> tuple[list[int], list[int]]:
-        """Indices of the active down and up branches (reads them from the device)."""
-        if len(self.down) == 1:
-            return [0], [0]
-        return tuple(
-            mask.nonzero().flatten().tolist()
-            for mask in (self.down_active, self.up_active)
-        )
+        """Indices of the active down and up branches."""
+        self._sync()
+        down, up = self.active_indices
+        return list(down), list(up)
 
     def branches(self) -> tuple[Tensor, Tensor]:
         """The active branches, ``(n, rank, in)`` and ``(n, out, rank)``."""
@@ -137,42 +151,61 @@ class MixLoRA(nn.Module):
     @torch.no_grad()
     def delta_weight(self) -> Tensor:
         """What inference adds to the weight, ``(out, in)``."""
-        down, up = self._mean()
+        self._sync()
+        down, up = self.mean()
         return self.scale * (up @ down)
 
-    def forward(
-        self, x: Tensor, project: Callable[[Tensor, Tensor], Tensor] = F.linear
-    ) -> Tensor:
-        down, up = self._drawn() if self.training else self._mean()
-        x = project(self.dropout(x), self.scale * down)
-        return project(x, up)
-
-    def mark_drawn(self, down: int, up: int) -> None:
-        """Let the next optimizer step touch this pair of branches."""
-        mark_drawn(self.down, {down})
-        mark_drawn(self.up, {up})
-
     def hold(self, branches: bool, scale: bool) -> None:
-        """Keep optimizer steps from touching the branches, the scale, or both."""
-        hold([*self.down, *self.up], branches)
-        if self.learn_scale:
-            hold([self.log_scale], scale)
+        """Keep training from changing the branches, the scale, or both.
 
-    def _drawn(self) -> tuple[Tensor, Tensor]:
-        if len(self.down) == 1:
-            return self.down[0], self.up[0]
-        assert self.drawn is not None, 'branches are drawn by the wrapper: call that'
-        return (
-            torch.stack(tuple(self.down)).index_select(0, self.drawn[:1]).squeeze(0),
-            torch.stack(tuple(self.up)).index_select(0, self.drawn[1:]).squeeze(0),
-        )
+        What is held gets no gradient: optimizers, gradient clipping and averages of
+        gradients pass over it. A gradient that it still has is dropped.
+        """
+        self.holds_branches, self.holds_scale = branches, scale
+        held = [*self.down, *self.up] if branches else []
+        if scale and self.learn_scale:
+            held.append(self.log_scale)
+        for parameter in held:
+            parameter.grad = None
 
-    def _mean(self) -> tuple[Tensor, Tensor]:
-        if len(self.down) == 1:
-            return self.down[0], self.up[0]
-        return _masked_mean(self.down, self.down_active), _masked_mean(
-            self.up, self.up_active
+    def _sync(self) -> None:
+        if self.draws is not None:
+            self.draws.sync()
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if not self.learn_scale:
+            destination[prefix + 'log_scale'] = torch.tensor(self.fixed_log_scale)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Tensor],
+        prefix: str,
+        local_metadata: dict,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        name = prefix + 'log_scale'
+        if not self.learn_scale:
+            if name in state_dict:
+                self.fixed_log_scale = float(state_dict[name])
+            elif strict:
+                missing_keys.append(name)
+        super()._load_from_state_dict(
+            state_dict,
+            prefix,
+            local_metadata,
+            strict,
+            missing_keys,
+            unexpected_keys,
+            error_msgs,
         )
+        if not self.learn_scale and name in unexpected_keys:
+            unexpected_keys.remove(name)
 
     def extra_repr(self) -> str:
         rank, in_features = self.down[0].shape
@@ -182,55 +215,5 @@ class MixLoRA(nn.Module):
         )
 
 
-def _masked_mean(branches: Iterable[Tensor], active: Tensor) -> Tensor:
-    stacked = torch.stack(tuple(branches))
-    weights = active.to(stacked) / active.sum()
-    return torch.tensordot(weights, stacked, dims=1)
-
-
-class AdaptedLayer(nn.Module):
-    """A frozen linear layer with an adapter for all of its output rows or for parts.
-
-    Args:
-        layer (nn.Linear | nn.Conv2d): The layer, a 1x1 one if a convolution.
-        adapters (dict[str, MixLoRA]): One adapter under the key ``all``, or one for each
-            adapted part of a fused qkv under ``q``, ``k`` or ``v``.
-
-    Shape:
-        As the layer's.
-    """
-
-    def __init__(
-        self, layer: nn.Linear | nn.Conv2d, adapters: dict[str, MixLoRA]
-    ) -> None:
-        super().__init__()
-        self.original = layer
-        self.adapters = nn.ModuleDict(adapters)
-        self.is_conv = isinstance(layer, nn.Conv2d)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.original(x)
-        project = _conv1x1 if self.is_conv else F.linear
-        if 'all' in self.adapters:
-            return y + self.adapters['all'](x, project)
-        dim = 1 if self.is_conv else -1
-        thirds = list(y.chunk(3, dim))
-        for part, adapter in self.adapters.items():
-            index = PARTS.index(part)
-            thirds[index] = thirds[index] + adapter(x, project)
-        return torch.cat(thirds, dim)
-
-    @torch.no_grad()
-    def merge(self) -> nn.Linear | nn.Conv2d:
-        """Fold the adapters into the layer, in place, and return the layer."""
-        for part, adapter in self.adapters.items():
-            weight = self.original.weight
-            if part != 'all':
-                weight = weight.chunk(3)[PARTS.index(part)]
-            delta = adapter.delta_weight().view_as(weight)
-            weight.copy_(weight.to(delta) + delta)
-        return self.original
-
-
-def _conv1x1(x: Tensor, weight: Tensor) -> Tensor:
-    return F.conv2d(x, weight[:, :, None, None])
+def _mean(branches: Sequence[Tensor]) -> Tensor:
+    return branches[0] if len(branches) == 1 else torch.stack(tuple(branches)).mean(0)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA
 from torch import Tensor, nn
 
-
-class Stage(NamedTuple):
-    """Successive layers, behind which the backbone may read its tokens."""
-
-    layers: list[nn.Module]
-    dims: int
-    merging: nn.Module | None = None
+from ..backbones import Stage
 
 
 class Prompts(nn.Module):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..argument_checks import is_count, is_rate, is_scale
 from ..targets import is_linear
+from .inserted_layer import InsertedLayer
 from .pointwise import Pointwise
 
 
@@ -75,7 +76,7 @@ class RepAdapter(nn.Module):
         return x + self.scale * self.up(self.dropout(self.down(x)))
 
 
-class RepAdaptedLayer(nn.Module):
+class RepAdaptedLayer(InsertedLayer):
     """A frozen layer behind a :class:`RepAdapter`.
 
     Args:
@@ -87,8 +88,7 @@ class RepAdaptedLayer(nn.Module):
     """
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, adapter: RepAdapter) -> None:
-        super().__init__()
-        self.original = layer
+        super().__init__(layer)
         self.adapter = adapter
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ from torch import nn
 
 from mmdmlora.registry import MODELS
 
+from ..backbones import find_places
 from ..layers.bottleneck_adapter import BottleneckAdapter, LayerWithAdapter
 from ..peft_model import PEFTModel
-from ..places import find_places
+from ..targets import Target
 
 PLACEMENTS = dict(houlsby=('attention_out', 'mlp_out'), pfeiffer=('mlp_out',))
 
@@ -57,23 +58,18 @@ class AdapterModel(PEFTModel):
         if placement not in tuple(PLACEMENTS):
             raise ValueError(f'placement={placement!r} is none of {[*PLACEMENTS]}.')
         super().__init__(module)
-        options = dict(dim=dim, drop_rate=drop_rate)
-        adapters = {}
-        for target in find_places(self.module, PLACEMENTS[placement], targets, options):
+        settings = dict(dim=dim, drop_rate=drop_rate)
+        targets = find_places(self.module, PLACEMENTS[placement], targets, settings)
+
+        def adapted(target: Target) -> LayerWithAdapter:
             layer = target.layer
             is_conv = isinstance(layer, nn.Conv2d)
-            adapter = adapters[target.name] = BottleneckAdapter(
+            adapter = BottleneckAdapter(
                 layer.out_channels if is_conv else layer.out_features,
                 channels_first=is_conv,
-                **{**options, **target.overrides},
+                **{**settings, **target.overrides},
             )
-            self.module.set_submodule(
-                target.name, LayerWithAdapter(layer, adapter), strict=True
-            )
-        self._register(adapters)
+            return LayerWithAdapter(layer, adapter)
 
-    def _fold(self, backbone: nn.Module) -> None:
-        raise ValueError(
-            'AdapterModel has no merged form: with the GELU between its projections an '
-            'adapter is not linear, so that no weights of a neighbouring layer equal it.'
-        )
+        layers = self._insert(targets, adapted)
+        self._register({name: layer.adapter for name, layer in layers.items()})

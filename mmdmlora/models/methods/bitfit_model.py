@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdmlora.registry import MODELS
@@ -56,6 +55,3 @@ class BitFitModel(PEFTModel):
             if isinstance(module, _BatchNorm):
                 module.eval()
         return self
-
-    def _fold(self, backbone: nn.Module) -> None:
-        """Nothing was inserted."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import wraps
+from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmdmlora.registry import MODELS
 
 from ..argument_checks import is_count
-from ..layers.mix_lora import MixLoRA
+from ..draws import MODES, Draws
+from ..pruning import CRITERIA, prune
 from .low_rank_model import LowRankModel
-
-CRITERIA = ('random', 'norm', 'merge')
 
 
 @MODELS.register_module()
@@ -41,28 +41,38 @@ class DMLoRAModel(LowRankModel):
             :func:`~mmdmlora.models.targets.find_targets`. Defaults to q and v of fused
             qkv layers, each with branches of its own, and ConvNeXt's
             ``pointwise_conv1``.
-        seed (int, optional): Seed of the draws. Defaults to PyTorch's seed at the time
-            of construction.
+        draws (str): ``batch``: a layer draws one pair for all images of a step, as in
+            the paper. ``sample``: each image draws its own, so that nearly all branches
+            learn in each step and the noise is smaller; the expectation is the same.
+            Defaults to ``batch``.
+        seed (int, optional): Seed of the draws. Defaults to a random number of PyTorch,
+            so that several wrappers of a model draw differently.
 
     Raises:
         ValueError: If an argument is out of range or a target doesn't fit.
+        RuntimeError: In a training forward that can't be done exactly: under
+            ``nn.DataParallel``, FSDP, or DistributedDataParallel without
+            ``find_unused_parameters=True``, or if a part of the backbone is called
+            instead of the wrapper.
 
     Note:
-        - Each training forward of the wrapper is a step and draws anew. What is drawn is
-          a function of (seed, step, layer) alone. Seed and step are buffers, so they are
-          saved, resumed, and made equal on all ranks of a distributed run; how many
-          random numbers something else consumes makes no difference.
-        - A forward that backward repeats (activation checkpointing, of layers or of the
-          whole wrapper) uses the latest draw, so each forward must be followed by its
-          own backward there.
-        - A branch that wasn't drawn isn't touched by the optimizer step, see
-          :mod:`~mmdmlora.models.step_mask`. With gradient accumulation a step
-          touches each branch that was drawn in one of its forwards.
-        - Averages (EMA) are kept of every branch; what is active is taken from the
-          trained model.
+        - Each training forward of the wrapper is a step and draws anew, also a call of
+          a backbone's method through the wrapper, such as timm's ``forward_features``.
+          What is drawn is a function of (seed, step, layer) alone. Seed, step and
+          active branches are buffers (:class:`~mmdmlora.models.draws.Draws`), so they
+          are saved, resumed, and made equal on all ranks of a distributed run.
+        - A branch that wasn't drawn has no gradient, so no optimizer touches it, however
+          many forwards there are before a backward or a step. In evaluation mode the
+          means are used: a backward there trains all active branches.
+        - An optimizer that calls the model several times in a step and needs the same
+          function each time (SAM, LBFGS) needs :meth:`fixed_draws` around the step.
+          LBFGS moves along earlier directions too, so it may also move branches that
+          earlier steps drew.
+        - A forward that backward repeats (activation checkpointing) uses the branches
+          that it had, also with several forwards before a backward.
 
     Source:
-        DMLoRA (ECCV 2024), supplement Sec. 2 and 9.
+        DMLoRA (ECCV 2024), supplement Sec. 2 and 9. Per-image draws are this project's.
     """
 
     def __init__(
@@ -74,8 +84,11 @@ class DMLoRAModel(LowRankModel):
         drop_rate: float = 0.0,
         learn_scale: bool = False,
         targets: Sequence[dict] | None = None,
+        draws: str = 'batch',
         seed: int | None = None,
     ) -> None:
+        if draws not in MODES:
+            raise ValueError(f'draws={draws!r} is unknown: use one of {MODES}.')
         super().__init__(
             module,
             targets,
@@ -85,24 +98,34 @@ class DMLoRAModel(LowRankModel):
             drop_rate=drop_rate,
             learn_scale=learn_scale,
         )
-        seed = torch.initial_seed() if seed is None else seed
-        self.register_buffer('draw_seed', torch.tensor(seed % 2**63))
-        self.register_buffer('draw_step', torch.tensor(0))
-        self._host: _HostState | None = None
+        if seed is None:
+            seed = int(torch.randint(2**63 - 1, (), device='cpu'))
+        self.draws = Draws(self._adapted_layers, seed, draws)
 
     @property
     def num_branches(self) -> int:
         """Active down (and up) branches of the layer that has most."""
-        return max(len(active) for pair in self._read().active for active in pair)
+        self.draws.sync()
+        adapters = self.adapters.values()
+        return max(len(kind) for a in adapters for kind in a.active_indices)
 
     @property
     def total_branches(self) -> int:
         """Branches before any pruning, of the layer that has most."""
         return max(len(adapter.down) for adapter in self.adapters.values())
 
+    @property
+    def needs_find_unused_parameters(self) -> bool:
+        """Branches that weren't drawn get no gradient."""
+        return self.total_branches > 1 or super().needs_find_unused_parameters
+
     @torch.no_grad()
     def prune_branches(
-        self, num: int = 1, criterion: str = 'random', min_branches: int = 1
+        self,
+        num: int = 1,
+        criterion: str = 'random',
+        min_branches: int = 1,
+        averages: Sequence[nn.Module] = (),
     ) -> None:
         """Drop down and up branches of every adapter.
 
@@ -115,6 +138,8 @@ class DMLoRAModel(LowRankModel):
                 survivors so that their mean, and with it the function in evaluation
                 mode, doesn't change.
             min_branches (int): What each adapter keeps at least.
+            averages (Sequence[DMLoRAModel]): Averages of this wrapper (EMA). They drop
+                the same branches; with ``merge`` each folds its own.
 
         Raises:
             ValueError: If an argument is unknown or out of range, or every adapter
@@ -132,106 +157,42 @@ class DMLoRAModel(LowRankModel):
                 f'cannot drop {num} of {self.num_branches} branches and keep '
                 f'{min_branches}: at most {max(spare, 0)} can go.'
             )
-        host = self._read()
-        for (name, adapter), active in zip(
-            self.adapters.items(), host.active, strict=True
-        ):
-            for kind, indices in zip(('down', 'up'), active, strict=True):
-                count = min(num, len(indices) - min_branches)
-                for _ in range(count):
-                    rng = random.Random(f'{host.seed}/prune/{len(indices)}/{name}/{kind}')
-                    _drop(adapter, kind, indices, criterion, rng)
-        self._host = None
+        strangers = [a for a in averages if not isinstance(a, DMLoRAModel)]
+        if strangers or any(a.draws.names != self.draws.names for a in averages):
+            raise ValueError('averages must be copies of this DMLoRAModel.')
+        prune(self.draws, num, criterion, min_branches, [a.draws for a in averages])
+
+    def fixed_draws(self) -> AbstractContextManager[None]:
+        """Let all training forwards inside use what the first of them draws.
+
+        For optimizers that need the same function several times in a step::
+
+            with model.fixed_draws():
+                optimizer.step(closure)
+        """
+        return self.draws.fixed()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if self.training:
-            self._begin_step()
-        return super().forward(*args, **kwargs)
+        if not self.training:
+            self.draws.sync()
+            return super().forward(*args, **kwargs)
+        return self._as_step(super().forward)(*args, **kwargs)
 
-    @torch.compiler.disable
-    def _begin_step(self) -> None:
-        """Draw a pair for each adapter, unless backward repeats the last forward."""
-        host = self._read()
-        repeated = torch._C._current_graph_task_id() != -1
-        if not repeated:
-            host.pairs = [
-                draw_pair(host.seed, host.step, name, *active)
-                for name, active in zip(self.adapters, host.active, strict=True)
-            ]
-            host.step += 1
-            self.draw_step += 1
-            device = self.draw_step.device
-            pairs = torch.tensor(host.pairs, pin_memory=device.type == 'cuda')
-            pairs = pairs.to(device, non_blocking=True)
-            for adapter, pair in zip(self.adapters.values(), pairs, strict=True):
-                adapter.drawn = pair
-        if torch.is_grad_enabled():
-            for adapter, pair in zip(self.adapters.values(), host.pairs, strict=True):
-                adapter.mark_drawn(*pair)
+    def _as_step(self, function: Callable, at_once: bool = True) -> Callable:
+        """The same function, as a step of training."""
 
-    def _read(self) -> _HostState:
-        """The state on the host: read once, as reading waits for the device."""
-        if self._host is None:
-            self._host = _HostState(
-                seed=int(self.draw_seed),
-                step=int(self.draw_step),
-                active=[adapter.active() for adapter in self.adapters.values()],
-            )
-        return self._host
+        @wraps(function)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            with self.draws.forward_step([*args, *kwargs.values()], at_once):
+                output = function(*args, **kwargs)
+            self.draws.watch(output)
+            return output
 
-    def _load_from_state_dict(self, *args: Any) -> None:
-        super()._load_from_state_dict(*args)
-        self._host = None
+        return step
 
-
-@dataclass
-class _HostState:
-    seed: int
-    step: int
-    active: list[tuple[list[int], list[int]]]
-    pairs: list[tuple[int, int]] = field(default_factory=list)
-
-
-def draw_pair(
-    seed: int, step: int, layer: str, down: Sequence[int], up: Sequence[int]
-) -> tuple[int, int]:
-    """Draw a down and an up branch, independently and uniformly.
-
-    Args:
-        seed (int): Seed of the run.
-        step (int): Number of the training forward, from 0.
-        layer (str): Name of the adapter.
-        down (Sequence[int]): Active down branches.
-        up (Sequence[int]): Active up branches.
-
-    Returns:
-        tuple[int, int]: One of ``down``, one of ``up``: a function of the arguments
-        alone.
-    """
-    rng = random.Random(f'{seed}/{step}/{layer}')
-    return rng.choice(down), rng.choice(up)
-
-
-def _drop(
-    adapter: MixLoRA,
-    kind: str,
-    active: list[int],
-    criterion: str,
-    rng: random.Random,
-) -> None:
-    """Drop one active branch and remove it from ``active``."""
-    branches: nn.ParameterList = getattr(adapter, kind)
-    if criterion == 'norm':
-        norms = torch.stack([branches[i].norm() for i in active])
-        dropped = active[int(norms.argmin())]
-    else:
-        dropped = rng.choice(active)
-    active.remove(dropped)
-    if criterion == 'merge':
-        survivors = [branches[i] for i in active]
-        mean = torch.stack(survivors).mean(0)
-        shift = (branches[dropped] - mean) / (len(survivors) + 1)
-        for survivor in survivors:
-            survivor.add_(shift)
-    mask: Tensor = getattr(adapter, f'{kind}_active')
-    mask[dropped] = False
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        is_method = isinstance(found, MethodType) and found.__self__ is self._modules.get(
+            'module'
+        )
+        return self._as_step(found, False) if is_method and self.training else found

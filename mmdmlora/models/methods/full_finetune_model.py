@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Iterable
+
+from torch import Tensor
 
 from mmdmlora.registry import MODELS
 
@@ -38,16 +40,13 @@ class FullFinetuneModel(PEFTModel):
         self._register({})
         self.register_load_state_dict_post_hook(_remember)
 
-    def _kept_names(self) -> set[str]:
-        return set(self._full_state())
+    def _checkpoint_names(self, state: Iterable[str]) -> set[str]:
+        return set(state)
 
-    def _given_parameters(self) -> dict[str, Tensor]:
+    def _loaded_parameters(self) -> dict[str, Tensor]:
         return dict(self.named_parameters())
-
-    def _fold(self, backbone: nn.Module) -> None:
-        """Nothing was inserted."""
 
 
 def _remember(model: FullFinetuneModel, incompatible_keys: object) -> None:
     """Load hook: what was loaded is what :meth:`init_weights` must find."""
-    model._remember_given()
+    model._remember_loaded()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from mmdmlora.registry import MODELS
 
 from ..peft_model import PEFTModel
@@ -20,6 +18,3 @@ class LinearProbeModel(PEFTModel):
     def __init__(self, module: dict) -> None:
         super().__init__(module)
         self._register({})
-
-    def _fold(self, backbone: nn.Module) -> None:
-        """Nothing was inserted."""

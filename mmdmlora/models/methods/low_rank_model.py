@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
-from ..layers.mix_lora import AdaptedLayer, MixLoRA
+from ..backbones import default_low_rank_targets
+from ..layers.adapted_layer import AdaptedLayer
+from ..layers.mix_lora import MixLoRA
 from ..peft_model import PEFTModel
-from ..targets import find_targets, is_linear
-
-PAPER_TARGETS = (
-    dict(type='qkv', parts=('q', 'v')),
-    dict(type='pointwise_conv1'),
-)
-
-
-def paper_targets(backbone: nn.Module) -> list[dict]:
-    """The paper's places: q and v of each fused qkv, and ConvNeXt's first linear layer.
-
-    Raises:
-        ValueError: If the backbone has neither.
-    """
-    names = [name for name, layer in backbone.named_modules() if is_linear(layer)]
-    targets = [
-        target
-        for target in PAPER_TARGETS
-        if any(name.endswith(target['type']) for name in names)
-    ]
-    if not targets:
-        raise ValueError(
-            f'{type(backbone).__name__} has no fused qkv and no pointwise_conv1: name '
-            "the layers to adapt, e.g. targets=[dict(type='fc1')]."
-        )
-    return targets
+from ..targets import Target, find_targets
 
 
 class LowRankModel(PEFTModel):
@@ -44,33 +22,52 @@ class LowRankModel(PEFTModel):
         targets (Sequence[dict], optional): See
             :func:`~mmdmlora.models.targets.find_targets`. None means the paper's places:
             q and v of fused qkv layers, ConvNeXt's ``pointwise_conv1``.
-        **options: Options of :class:`~mmdmlora.models.layers.mix_lora.MixLoRA`, which a
-            target
-            may override.
+        **settings: Options of :class:`~mmdmlora.models.layers.mix_lora.MixLoRA`, which a
+            target may override.
     """
 
     adapters: dict[str, MixLoRA]
 
     def __init__(
-        self, module: dict, targets: Sequence[dict] | None, **options: float
+        self, module: dict, targets: Sequence[dict] | None, **settings: float
     ) -> None:
         super().__init__(module)
         if targets is None:
-            targets = paper_targets(self.module)
-        adapters = {}
-        for target in find_targets(self.module, targets, options):
+            targets = default_low_rank_targets(self.module)
+
+        def adapted(target: Target) -> AdaptedLayer:
             rows, columns = target.layer.weight.shape[:2]
-            parts = target.parts or ('all',)
             size = (columns, rows // 3 if target.parts else rows)
-            settings = {**options, **target.overrides}
-            inserted = {part: MixLoRA(*size, **settings) for part in parts}
-            self.module.set_submodule(
-                target.name, AdaptedLayer(target.layer, inserted), strict=True
+            return AdaptedLayer(
+                target.layer,
+                {
+                    part: MixLoRA(*size, **{**settings, **target.overrides})
+                    for part in target.parts or ('all',)
+                },
             )
-            for part, adapter in inserted.items():
-                suffix = f'.{part}' if target.parts else ''
-                adapters[target.name + suffix] = adapter
-        self._register(adapters)
+
+        layers = self._insert(find_targets(self.module, targets, settings), adapted)
+        self._adapted_layers = layers
+        self._register(
+            {
+                name if part == 'all' else f'{name}.{part}': adapter
+                for name, layer in layers.items()
+                for part, adapter in layer.adapters.items()
+            }
+        )
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if getattr(self, '_is_replica', False):
+            raise RuntimeError(
+                'nn.DataParallel copies no lists of parameters: use '
+                'DistributedDataParallel, also on one machine.'
+            )
+        return super().forward(*args, **kwargs)
+
+    @property
+    def needs_find_unused_parameters(self) -> bool:
+        """Scales that are held in a stage of their training get no gradient."""
+        return bool(self.scale_parameters())
 
     def scales(self) -> dict[str, float]:
         """The scale of each adapter."""
@@ -81,7 +78,7 @@ class LowRankModel(PEFTModel):
         return [a.log_scale for a in self.adapters.values() if a.learn_scale]
 
     def set_trained(self, branches: bool, scales: bool) -> None:
-        """Choose what optimizer steps change from now on.
+        """Choose what training changes from now on. The rest gets no gradient.
 
         Raises:
             ValueError: If ``scales`` is asked for but none is trainable.
@@ -92,8 +89,3 @@ class LowRankModel(PEFTModel):
             )
         for adapter in self.adapters.values():
             adapter.hold(branches=not branches, scale=not scales)
-
-    def _fold(self, backbone: nn.Module) -> None:
-        for name, layer in list(backbone.named_modules()):
-            if isinstance(layer, AdaptedLayer):
-                backbone.set_submodule(name, layer.merge(), strict=True)

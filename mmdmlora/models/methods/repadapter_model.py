@@ -8,9 +8,10 @@ from torch import nn
 
 from mmdmlora.registry import MODELS
 
+from ..backbones import find_places
 from ..layers.rep_adapter import RepAdaptedLayer, RepAdapter
 from ..peft_model import PEFTModel
-from ..places import find_places
+from ..targets import Target
 
 
 @MODELS.register_module()
@@ -55,27 +56,19 @@ class RepAdapterModel(PEFTModel):
         targets: Sequence[dict] | None = None,
     ) -> None:
         super().__init__(module)
-        options = dict(dim=dim, groups=groups, scale=scale, drop_rate=drop_rate)
+        settings = dict(dim=dim, groups=groups, scale=scale, drop_rate=drop_rate)
         places = ('attention_in', 'mlp_in')
-        adapters = {}
-        for target in find_places(self.module, places, targets, options):
+
+        def adapted(target: Target) -> RepAdaptedLayer:
             layer = target.layer
             is_conv = isinstance(layer, nn.Conv2d)
-            adapter = adapters[target.name] = RepAdapter(
+            adapter = RepAdapter(
                 layer.in_channels if is_conv else layer.in_features,
                 channels_first=is_conv,
-                **{**options, **target.overrides},
+                **{**settings, **target.overrides},
             )
-            self.module.set_submodule(
-                target.name, RepAdaptedLayer(layer, adapter), strict=True
-            )
-        self._register(adapters)
+            return RepAdaptedLayer(layer, adapter)
 
-    def _fold(self, backbone: nn.Module) -> None:
-        for name, layer in list(backbone.named_modules()):
-            if isinstance(layer, RepAdaptedLayer):
-                try:
-                    merged = layer.merge()
-                except ValueError as error:
-                    raise ValueError(f'{name!r} cannot be merged: {error}') from error
-                backbone.set_submodule(name, merged, strict=True)
+        targets = find_places(self.module, places, targets, settings)
+        layers = self._insert(targets, adapted)
+        self._register({name: layer.adapter for name, layer in layers.items()})

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
-from mmpretrain.models.backbones import SwinTransformer, VisionTransformer, ViTEVA02
-from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA
+from mmpretrain.models.utils import ShiftWindowMSA
 from torch import nn
 
 from mmdmlora.registry import MODELS
 
 from ..argument_checks import is_count, is_rate
-from ..layers.prompts import PromptedWindows, Prompts, Stage
+from ..backbones import Stage, find_stages
+from ..layers.prompts import PromptedWindows, Prompts
 from ..peft_model import PEFTModel
 
 
@@ -88,44 +87,12 @@ class VPTModel(PEFTModel):
                 PromptedWindows(layer.w_msa, num_tokens).attach(layer)
         self._register(adapters)
 
-    def _fold(self, backbone: nn.Module) -> None:
+    def merge(self) -> nn.Module:
         raise ValueError(
             'VPTModel has no merged form: prompts are tokens beside the image, which no '
             "weight of the backbone can hold. Deploy the wrapper with the backbone's "
             'checkpoint.'
         )
-
-
-def find_stages(backbone: nn.Module) -> tuple[list[Stage], int]:
-    """The stages, and the prompts' place among the tokens.
-
-    Raises:
-        ValueError: If the backbone is none that prompts are known for.
-    """
-    vit = getattr(backbone, 'timm_model', backbone)
-    if isinstance(vit, SwinTransformer) and all(
-        type(m.w_msa) is WindowMSA for m in vit.modules() if isinstance(m, ShiftWindowMSA)
-    ):
-        return [Stage(list(s.blocks), s.embed_dims, s.downsample) for s in vit.stages], 0
-    if isinstance(vit, VisionTransformer) and not isinstance(vit, ViTEVA02):
-        layers, dims, read = list(vit.layers), vit.embed_dims, vit.out_indices
-    elif vit is not backbone and _is_timm_vit(vit):
-        layers, dims, read = list(vit.blocks), vit.embed_dim, ()
-    else:
-        raise ValueError(
-            f'{type(vit).__name__} has no tokens, or none that VPTModel can prompt: use '
-            'a VisionTransformer, a SwinTransformer or a VisionTransformer of timm. (For '
-            'ConvNets the paper pads the images instead, which is not built here.)'
-        )
-    ends = [i for i in range(1, len(layers) + 1) if i - 1 in read or i == len(layers)]
-    stages = [Stage(layers[i:j], dims) for i, j in pairwise([0, *ends])]
-    return stages, int(vit.cls_token is not None)
-
-
-def _is_timm_vit(model: nn.Module) -> bool:
-    from timm.models import VisionTransformer as TimmViT  # optional
-
-    return isinstance(model, TimmViT)
 
 
 def _bound(backbone: nn.Module) -> float:

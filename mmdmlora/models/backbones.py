@@ -1,12 +1,16 @@
-"""Where methods act in a block, and the linear map of the channels that acts there."""
+"""Where things are in each architecture: one table for all methods."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
+from mmpretrain.models.backbones import SwinTransformer, VisionTransformer, ViTEVA02
+from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA
 from torch import nn
 
-from .targets import Target, find_targets
+from .targets import Target, find_targets, is_linear
 
 PLACES = ('attention_in', 'attention_out', 'mlp_in', 'mlp_out')
 BLOCKS = {
@@ -34,6 +38,42 @@ BLOCKS = {
         mlp_out='mlp.fc2',
     ),
 }
+
+
+# What low-rank methods adapt, by the ends of paths: q and v of each fused qkv, and
+# ConvNeXt's first linear layer (the paper's places).
+LOW_RANK_TARGETS = (
+    dict(type='qkv', parts=('q', 'v')),
+    dict(type='pointwise_conv1'),
+)
+
+
+class Stage(NamedTuple):
+    """Successive layers, behind which the backbone may read its tokens."""
+
+    layers: list[nn.Module]
+    dims: int
+    merging: nn.Module | None = None
+
+
+def default_low_rank_targets(backbone: nn.Module) -> list[dict]:
+    """The paper's places: q and v of each fused qkv, and ConvNeXt's first linear layer.
+
+    Raises:
+        ValueError: If the backbone has neither.
+    """
+    names = [name for name, layer in backbone.named_modules() if is_linear(layer)]
+    targets = [
+        target
+        for target in LOW_RANK_TARGETS
+        if any(name.endswith(target['type']) for name in names)
+    ]
+    if not targets:
+        raise ValueError(
+            f'{type(backbone).__name__} has no fused qkv and no pointwise_conv1: name '
+            "the layers to adapt, e.g. targets=[dict(type='fc1')]."
+        )
+    return targets
 
 
 def find_places(
@@ -116,3 +156,35 @@ def _layers(
             )
         layers.append((paths[place], layer))
     return layers
+
+
+def find_stages(backbone: nn.Module) -> tuple[list[Stage], int]:
+    """The stages, and the prompts' place among the tokens.
+
+    Raises:
+        ValueError: If the backbone is none that prompts are known for.
+    """
+    vit = getattr(backbone, 'timm_model', backbone)
+    if isinstance(vit, SwinTransformer) and all(
+        type(m.w_msa) is WindowMSA for m in vit.modules() if isinstance(m, ShiftWindowMSA)
+    ):
+        return [Stage(list(s.blocks), s.embed_dims, s.downsample) for s in vit.stages], 0
+    if isinstance(vit, VisionTransformer) and not isinstance(vit, ViTEVA02):
+        layers, dims, read = list(vit.layers), vit.embed_dims, vit.out_indices
+    elif vit is not backbone and _is_timm_vit(vit):
+        layers, dims, read = list(vit.blocks), vit.embed_dim, ()
+    else:
+        raise ValueError(
+            f'{type(vit).__name__} has no tokens, or none that VPTModel can prompt: use '
+            'a VisionTransformer, a SwinTransformer or a VisionTransformer of timm. (For '
+            'ConvNets the paper pads the images instead, which is not built here.)'
+        )
+    ends = [i for i in range(1, len(layers) + 1) if i - 1 in read or i == len(layers)]
+    stages = [Stage(layers[i:j], dims) for i, j in pairwise([0, *ends])]
+    return stages, int(vit.cls_token is not None)
+
+
+def _is_timm_vit(model: nn.Module) -> bool:
+    from timm.models import VisionTransformer as TimmViT  # optional
+
+    return isinstance(model, TimmViT)

@@ -1,0 +1,384 @@
+"""Which branches are active, and which a training forward uses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .layers.adapted_layer import AdaptedLayer, Paths
+from .layers.low_rank_update import Routing
+from .layers.mix_lora import MixLoRA
+from .leftover_gradients import drop_zero_gradients, find_differentiable
+from .recomputation import Interval, Recomputation, current_recomputation, now
+
+MODES = ('batch', 'sample')
+# Forwards whose draws a later recomputation may ask for.
+REMEMBERED = 64
+
+
+class Draws(nn.Module):
+    """Seed, step and active branches of a wrapper, and what its forwards draw.
+
+    A training forward of the wrapper is a step. For it this object chooses branches on
+    the host and hands each layer the chosen Parameters themselves. So what wasn't drawn
+    is not in the graph, has no gradient, and every optimizer skips it.
+
+    The choice is a function of (seed, step, layer) alone. The three, and which branches
+    are active, are buffers: they are saved, resumed, and made equal on all ranks by
+    distributed training. The host reads them when they may have changed: after any write
+    to them, and after each call of ``train()`` or ``eval()``.
+
+    Args:
+        layers (Mapping[str, AdaptedLayer]): The adapted layers by path.
+        seed (int): The seed.
+        mode (str): ``batch``: a layer draws one pair for the whole batch. ``sample``:
+            one for each image.
+
+    Note:
+        State: ``seed`` and ``step`` ``()``, int64; ``down_active`` and ``up_active``
+        ``(adapters, n)``, bool.
+    """
+
+    def __init__(
+        self, layers: Mapping[str, AdaptedLayer], seed: int, mode: str = 'batch'
+    ) -> None:
+        super().__init__()
+        self.layers = dict(layers)
+        self.mode = mode
+        self.names = [
+            name if part == 'all' else f'{name}.{part}'
+            for name, layer in layers.items()
+            for part in layer.adapters
+        ]
+        counts = [len(adapter.down) for adapter in self.adapters()]
+        exists = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
+        self.register_buffer('seed', torch.tensor(seed % 2**63))
+        self.register_buffer('step', torch.tensor(0))
+        self.register_buffer('down_active', exists)
+        self.register_buffer('up_active', exists.clone())
+        for module in [*self.layers.values(), *self.adapters()]:
+            # Past nn.Module: it must not become a submodule of the layers too.
+            object.__setattr__(module, 'draws', self)
+        self._forget()
+
+    def adapters(self) -> list[MixLoRA]:
+        """The adapters in the order of the masks' rows."""
+        return [a for layer in self.layers.values() for a in layer.adapters.values()]
+
+    def sync(self) -> None:
+        """Bring what the host knows up to date; costs nothing if nothing has changed."""
+        written = self._written()
+        if self._known is not None and all(
+            a is b and v == w for (a, v), (b, w) in zip(self._known, written, strict=True)
+        ):
+            return
+        buffers = [tensor for tensor, _ in written]
+        numbers = torch.cat([b.flatten().long() for b in buffers]).tolist()
+        self._seed, self._step, *masks = numbers
+        rows = np.array(masks, bool).reshape(2, len(self.names), -1)
+        for adapter, down, up in zip(self.adapters(), *rows, strict=True):
+            adapter.active_indices = tuple(
+                tuple(mask.nonzero()[0].tolist()) for mask in (down, up)
+            )
+        self._known = written
+
+    def drop(self, row: int, kind: str, branch: int) -> None:
+        """Take a branch out of the active ones; its Parameter stays as it is.
+
+        Args:
+            row (int): The adapter's place in :meth:`adapters`.
+            kind (str): ``down`` or ``up``.
+            branch (int): Its index.
+        """
+        mask: Tensor = getattr(self, f'{kind}_active')
+        mask[row, branch] = False
+        getattr(self.adapters()[row], kind)[branch].grad = None
+
+    @contextmanager
+    def forward_step(self, inputs: Sequence[Any], at_once: bool = True) -> Iterator[None]:
+        """Hand out what the training forward inside uses, and take it back.
+
+        A forward that backward repeats (activation checkpointing) gets what it had.
+
+        Args:
+            inputs: The arguments of the forward; dimension 0 of the first tensor counts
+                the images.
+            at_once: False: only once an adapted layer runs, if any does.
+
+        Raises:
+            RuntimeError: Where parameters can't be handed out, or backward repeats
+                several forwards at once.
+        """
+        if self._inputs is not None:
+            yield
+            return
+        self._inputs, self._current = inputs, None
+        start = now()
+        try:
+            if at_once:
+                self._hand_out()
+            yield
+        finally:
+            self._inputs = None
+            for layer in self.layers.values():
+                layer.paths = None
+            if self._current is not None and start >= 0:
+                self._history.append((Interval(start, now()), self._current))
+
+    @contextmanager
+    def fixed(self) -> Iterator[None]:
+        """Let all training forwards inside use what the first of them draws."""
+        self._fixes = True
+        try:
+            yield
+        finally:
+            self._fixes, self._fixed = False, None
+
+    def watch(self, output: Any) -> None:
+        """Let the backward of this output drop zeros that an earlier one left behind.
+
+        ``optimizer.zero_grad(set_to_none=False)`` leaves zeros to branches that were
+        drawn before, with which an optimizer would still apply momentum and weight
+        decay. They can be told from gradients that are being accumulated once backward
+        runs: whoever clears gradients has done it by then.
+
+        Args:
+            output: What the forward gave.
+        """
+        if self._current is None:
+            return
+        left = [
+            branch
+            for adapter in self.adapters()
+            for branch in (*adapter.down, *adapter.up)
+            if branch.grad is not None
+        ]
+        tensor = find_differentiable(output) if left else None
+        if tensor is not None:
+            tensor.register_hook(lambda grad: drop_zero_gradients(left))
+
+    @torch.compiler.disable
+    def recall(self, layer: AdaptedLayer) -> Paths:
+        """What a layer uses to which nothing was handed out yet.
+
+        Raises:
+            RuntimeError: If it neither runs inside of a step nor is repeated by
+                backward.
+        """
+        if self._inputs is not None:
+            self._hand_out()
+            assert layer.paths is not None
+            return layer.paths
+        repeated = current_recomputation()
+        if repeated is None:
+            raise RuntimeError(
+                'nothing was drawn for this training forward: call the wrapper, or a '
+                'method of the backbone through it (wrapper.forward_features), not '
+                'wrapper.module. (Or call wrapper.eval() first: then the means of the '
+                'branches are used.)'
+            )
+        return self._find(repeated)[list(self.layers.values()).index(layer)]
+
+    def train(self, mode: bool = True) -> Draws:
+        self._known = None
+        return super().train(mode)
+
+    def _written(self) -> list[tuple[Tensor, int]]:
+        """The buffers and how often each was written to."""
+        buffers = (self.seed, self.step, self.down_active, self.up_active)
+        return [(b, -1 if b.is_inference() else b._version) for b in buffers]
+
+    def _forget(self) -> None:
+        self._known: list[tuple[Tensor, int]] | None = None
+        self._history: deque[tuple[Interval, list[Paths]]] = deque(maxlen=REMEMBERED)
+        self._last_repeat: Recomputation | None = None
+        self._inputs: Sequence[Any] | None = None
+        self._current: list[Paths] | None = None
+        self._fixes = False
+        self._fixed: list[Paths] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        passing = ('_known', '_history', '_last_repeat', '_inputs', '_current', '_fixed')
+        return {k: v for k, v in self.__dict__.items() if k not in passing}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._forget()
+
+    def _hand_out(self) -> None:
+        repeated = current_recomputation()
+        if repeated is not None:
+            paths = self._repeat(repeated)
+        elif self._fixed is not None:
+            paths = self._current = self._fixed
+        else:
+            paths = self._current = self._choose(_count_images(self._inputs or ()))
+            self._fixed = paths if self._fixes else None
+        for layer, path in zip(self.layers.values(), paths, strict=True):
+            layer.paths = path
+
+    def _choose(self, images: int) -> list[Paths]:
+        """Draw for the next step."""
+        self.sync()
+        self._check_parameters()
+        draw = self._draw_batch if self.mode == 'batch' else self._draw_images
+        paths = draw(images)
+        self.step.add_(1)
+        self._step += 1
+        self._known = self._written()
+        return paths
+
+    def _draw_batch(self, images: int) -> list[Paths]:
+        pairs = (
+            draw_pair(self._seed, self._step, name, *adapter.active_indices)
+            for name, adapter in zip(self.names, self.adapters(), strict=True)
+        )
+        paths: list[Paths] = []
+        for layer in self.layers.values():
+            drawn = [(a, next(pairs)) for a in layer.adapters.values()]
+            downs = tuple((a.down[i],) for a, (i, _) in drawn)
+            paths.append((downs, tuple((a.up[j],) for a, (_, j) in drawn), None))
+        return paths
+
+    def _draw_images(self, images: int) -> list[Paths]:
+        places, width = self._draw_places(images), self.down_active.shape[1]
+        masks = places[..., None] == np.arange(width)  # (2, images, adapters, n)
+        device = self.step.device
+        masks_there = torch.from_numpy(masks)
+        if device.type == 'cuda':
+            masks_there = masks_there.pin_memory()
+        masks_there = masks_there.to(device, non_blocking=True)
+        used = masks.any(1)
+        paths: list[Paths] = []
+        row = 0
+        for layer in self.layers.values():
+            adapters = list(layer.adapters.values())
+            n = max(len(kind) for a in adapters for kind in a.active_indices)
+            rows = range(row, row := row + len(adapters))
+            downs, ups = (
+                tuple(
+                    _slots(getattr(a, name), a.active_indices[kind], used[kind, r], n)
+                    for a, r in zip(adapters, rows, strict=True)
+                )
+                for kind, name in enumerate(('down', 'up'))
+            )
+            routing = Routing(*masks_there[:, :, rows.start : rows.stop, :n])
+            paths.append((downs, ups, routing))
+        return paths
+
+    def _draw_places(self, images: int) -> np.ndarray:
+        """For each image its branches, counted among the active ones.
+
+        Returns:
+            np.ndarray: ``(2, images, adapters)``, down and up.
+        """
+        drawn = []
+        for name, adapter in zip(self.names, self.adapters(), strict=True):
+            numbers = draw_numbers(self._seed, self._step, name, 2 * images)
+            counts = [[len(kind)] for kind in adapter.active_indices]
+            drawn.append(numbers.reshape(2, images) % counts)
+        return np.stack(drawn, -1)
+
+    def _repeat(self, repeated: Recomputation) -> list[Paths]:
+        if repeated == self._last_repeat:
+            raise RuntimeError(
+                'a checkpointed region runs the wrapper several times, so that its '
+                'draws can not be told apart when backward repeats it: checkpoint each '
+                'call by itself.'
+            )
+        self._last_repeat = repeated
+        return self._find(repeated)
+
+    def _find(self, repeated: Recomputation) -> list[Paths]:
+        index = repeated.find([interval for interval, _ in self._history])
+        if index is None or (index == 0 and len(self._history) == REMEMBERED):
+            raise RuntimeError(
+                f'backward repeats a forward that is more than {REMEMBERED} training '
+                'forwards old, whose draws are no longer known: call backward earlier.'
+            )
+        return self._history[index][1]
+
+    def _check_parameters(self) -> None:
+        """Refuse the ways of distributed training in which handing out fails."""
+        ddp = getattr(DistributedDataParallel, '_active_ddp_module', None)
+        if ddp is not None and not ddp.find_unused_parameters:
+            raise RuntimeError(
+                'branches that were not drawn get no gradient: wrap the model in '
+                'DistributedDataParallel(..., find_unused_parameters=True); in a config '
+                'find_unused_parameters=True.'
+            )
+        branch = self.adapters()[0].down[0]
+        if type(branch.data) is not Tensor or not isinstance(branch, nn.Parameter):
+            raise RuntimeError(
+                f'the branches are {type(branch.data).__name__}s: FSDP, which splits '
+                'parameters, is not supported. The trained part is small: use '
+                'DistributedDataParallel.'
+            )
+
+
+def draw_numbers(seed: int, step: int, layer: str, count: int) -> np.ndarray:
+    """Uniform numbers from 0 to 2**32 - 1: a function of the arguments alone.
+
+    Args:
+        seed (int): Seed of the run.
+        step (int): Number of the training forward, from 0.
+        layer (str): Name of the adapter.
+        count (int): How many.
+
+    Returns:
+        np.ndarray: ``(count,)``, uint32.
+    """
+    key = f'{seed}/{step}/{layer}'.encode()
+    return np.frombuffer(hashlib.shake_128(key).digest(4 * count), '<u4')
+
+
+def draw_pair(
+    seed: int, step: int, layer: str, down: Sequence[int], up: Sequence[int]
+) -> tuple[int, int]:
+    """Draw a down and an up branch, independently and uniformly.
+
+    Args:
+        seed (int): Seed of the run.
+        step (int): Number of the training forward, from 0.
+        layer (str): Name of the adapter.
+        down (Sequence[int]): Active down branches.
+        up (Sequence[int]): Active up branches.
+
+    Returns:
+        tuple[int, int]: One of ``down``, one of ``up``: a function of the arguments
+        alone.
+    """
+    i, j = draw_numbers(seed, step, layer, 2).tolist()
+    return down[i % len(down)], up[j % len(up)]
+
+
+def _slots(
+    branches: nn.ParameterList, active: Sequence[int], used: np.ndarray, n: int
+) -> tuple[Tensor, ...]:
+    """n matrices: the active branches that an image drew, and what fills the others.
+
+    A branch that no image drew must get no gradient, and the number of matrices must not
+    depend on the draw (each other number would be compiled anew). So a Parameter that
+    shares its memory, and that no optimizer knows, takes its place; the masks keep it
+    from having any effect.
+    """
+    slots = [
+        branches[index] if is_used else nn.Parameter(branches[index].detach())
+        for index, is_used in zip(active, used.tolist(), strict=False)
+    ]
+    while len(slots) < n:
+        slots.append(nn.Parameter(branches[active[0]].detach()))
+    return tuple(slots)
+
+
+def _count_images(inputs: Sequence[Any]) -> int:
+    tensors = [value for value in inputs if isinstance(value, Tensor) and value.dim()]
+    return len(tensors[0]) if tensors else 1

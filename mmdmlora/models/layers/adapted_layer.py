@@ -1,0 +1,124 @@
+"""A frozen linear layer with low-rank updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..targets import PARTS
+from .inserted_layer import InsertedLayer
+from .low_rank_update import Routing, Rows, add_low_rank
+from .mix_lora import MixLoRA
+
+if TYPE_CHECKING:
+    from ..draws import Draws
+
+# For each part: its down matrices, its up matrices; for all of them: the routing.
+Paths = tuple[
+    tuple[tuple[Tensor, ...], ...], tuple[tuple[Tensor, ...], ...], Routing | None
+]
+
+
+class AdaptedLayer(InsertedLayer):
+    """A frozen linear layer with an update for all of its output rows or for parts.
+
+    Args:
+        layer (nn.Linear | nn.Conv2d): The layer, a 1x1 one if a convolution.
+        adapters (dict[str, MixLoRA]): One adapter under the key ``all``, or one for each
+            adapted part of a fused qkv under ``q``, ``k`` or ``v``.
+
+    Attributes:
+        paths: What a training forward uses: the drawn matrices themselves, set by
+            :class:`~mmdmlora.models.draws.Draws` while the wrapper's forward runs.
+
+    Shape:
+        As the layer's.
+
+    Raises:
+        RuntimeError: In a training forward of drawn branches outside of the wrapper's:
+            nothing is drawn there.
+    """
+
+    def __init__(
+        self, layer: nn.Linear | nn.Conv2d, adapters: dict[str, MixLoRA]
+    ) -> None:
+        super().__init__(layer)
+        self.adapters = nn.ModuleDict(adapters)
+        self.is_conv = isinstance(layer, nn.Conv2d)
+        self.paths: Paths | None = None
+        self.draws: Draws | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.original(x)
+        if self.is_conv:
+            x, y = x.movedim(1, -1), y.movedim(1, -1)
+        shape = y.shape
+        downs, ups, routing = self._current_paths()
+        if routing is not None and x.shape[0] % len(routing.down):
+            raise ValueError(
+                f"draws='sample' needs the images in dimension 0 of a layer's input; got "
+                f'{tuple(x.shape)} for {len(routing.down)} images. Use '
+                "draws='batch', or name other targets."
+            )
+        x, y = x.flatten(0, -2), y.flatten(0, -2)
+        for chosen in self._groups():
+            names = list(self.adapters)[chosen]
+            members = [self.adapters[name] for name in names]
+            y = add_low_rank(
+                y,
+                members[0].dropout(x),
+                [self._rows(name, len(y[0])) for name in names],
+                [held(a, group) for a, group in zip(members, downs[chosen], strict=True)],
+                [held(a, group) for a, group in zip(members, ups[chosen], strict=True)],
+                [a.trained_scale() for a in members if a.learn_scale],
+                None if routing is None else Routing(*(m[:, chosen] for m in routing)),
+            )
+        y = y.view(shape)
+        return y.movedim(-1, 1) if self.is_conv else y
+
+    def _current_paths(self) -> Paths:
+        if self.paths is not None:
+            return self.paths
+        if self.draws is not None:
+            if self.training:
+                return self.draws.recall(self)
+            if not torch.compiler.is_compiling():
+                self.draws.sync()
+        means = [adapter.mean() for adapter in self.adapters.values()]
+        return tuple((down,) for down, _ in means), tuple((up,) for _, up in means), None
+
+    def _groups(self) -> list[slice]:
+        """Which adapters share a product: all, or one each where inputs are dropped."""
+        count = len(self.adapters)
+        rates = [adapter.dropout.p for adapter in self.adapters.values()]
+        if self.training and any(rates):
+            return [slice(i, i + 1) for i in range(count)]
+        return [slice(count)]
+
+    def _rows(self, part: str, width: int) -> Rows:
+        scale = self.adapters[part].fixed_scale
+        if part == 'all':
+            return Rows(0, width, scale)
+        third, index = width // len(PARTS), PARTS.index(part)
+        return Rows(index * third, (index + 1) * third, scale)
+
+    @torch.no_grad()
+    def merge(self) -> nn.Linear | nn.Conv2d:
+        """Fold the adapters into the layer, in place, and return the layer."""
+        layer = self.original
+        for part, adapter in self.adapters.items():
+            rows = self._rows(part, len(layer.weight))
+            weight = layer.weight[rows.start : rows.stop]
+            delta = adapter.delta_weight().view_as(weight)
+            weight.copy_(weight.to(delta) + delta)
+        return layer
+
+
+def held(adapter: MixLoRA, branches: Sequence[Tensor]) -> list[Tensor]:
+    """The branches, without gradients where training must not change them."""
+    if adapter.holds_branches:
+        return [branch.detach() for branch in branches]
+    return list(branches)
