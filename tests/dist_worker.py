@@ -23,8 +23,7 @@ class DrawSpy(Hook):
         self.drawn, self.seen = [], []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        adapters = runner.model.module.backbone.adapters.values()
-        self.drawn.append([adapter.drawn.tolist() for adapter in adapters])
+        self.drawn.append(runner.model.module.backbone.draws.drawn())
         self.seen.append(float(data_batch['inputs'].double().sum()))
 
 

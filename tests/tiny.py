@@ -125,3 +125,13 @@ def check_trains_exactly(model: nn.Module, steps: int, **options) -> None:
         assert moved == parameter.requires_grad, name
     for name, buffer in model.module.named_buffers():
         assert torch.equal(buffer, buffers[name]), name
+
+
+def paths_of(layer: nn.Module, pairs: dict[str, tuple[int, int]]) -> tuple:
+    """What a layer uses where each of its parts has drawn this pair."""
+    drawn = [(layer.adapters[part], pair) for part, pair in pairs.items()]
+    return (
+        tuple((adapter.down[i],) for adapter, (i, _) in drawn),
+        tuple((adapter.up[j],) for adapter, (_, j) in drawn),
+        None,
+    )

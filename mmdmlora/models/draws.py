@@ -18,10 +18,21 @@ from .layers.low_rank_update import Routing
 from .layers.mix_lora import MixLoRA
 from .leftover_gradients import drop_zero_gradients, find_differentiable
 from .recomputation import Interval, Recomputation, current_recomputation, now
+from .writes import Writes
 
 MODES = ('batch', 'sample')
 # Forwards whose draws a later recomputation may ask for.
 REMEMBERED = 64
+# Of the process alone: no copy has it.
+PASSING = (
+    '_known',
+    '_history',
+    '_last_repeat',
+    '_suspects',
+    '_inputs',
+    '_current',
+    '_fixed',
+)
 
 
 class Draws(nn.Module):
@@ -75,20 +86,17 @@ class Draws(nn.Module):
 
     def sync(self) -> None:
         """Bring what the host knows up to date; costs nothing if nothing has changed."""
-        written = self._written()
-        if self._known is not None and all(
-            a is b and v == w for (a, v), (b, w) in zip(self._known, written, strict=True)
-        ):
+        writes = self._writes()
+        if self._known == writes:
             return
-        buffers = [tensor for tensor, _ in written]
-        numbers = torch.cat([b.flatten().long() for b in buffers]).tolist()
+        numbers = torch.cat([b.flatten().long() for b in writes.tensors]).tolist()
         self._seed, self._step, *masks = numbers
         rows = np.array(masks, bool).reshape(2, len(self.names), -1)
         for adapter, down, up in zip(self.adapters(), *rows, strict=True):
             adapter.active_indices = tuple(
                 tuple(mask.nonzero()[0].tolist()) for mask in (down, up)
             )
-        self._known = written
+        self._known = writes
 
     def drop(self, row: int, kind: str, branch: int) -> None:
         """Take a branch out of the active ones; its Parameter stays as it is.
@@ -155,15 +163,43 @@ class Draws(nn.Module):
         """
         if self._current is None:
             return
-        left = [
-            branch
-            for adapter in self.adapters()
-            for branch in (*adapter.down, *adapter.up)
-            if branch.grad is not None
+        suspects = self._suspects
+        if suspects is None:
+            suspects = [b for a in self.adapters() for b in (*a.down, *a.up)]
+        left = [branch for branch in suspects if branch.grad is not None]
+        drawn = [
+            b for path in self._current for kind in path[:2] for g in kind for b in g
         ]
+        self._suspects = left + drawn
         tensor = find_differentiable(output) if left else None
         if tensor is not None:
             tensor.register_hook(lambda grad: drop_zero_gradients(left))
+
+    def drawn(self) -> dict[str, list[tuple[int, int]]]:
+        """What the latest training forward drew.
+
+        Returns:
+            dict: For each adapter its pair of a down and an up branch, or with
+            ``sample`` the pair of each image.
+
+        Raises:
+            RuntimeError: If there was none.
+        """
+        if self._current is None:
+            raise RuntimeError('nothing is drawn yet: call the wrapper in training mode.')
+        pairs: dict[str, list[tuple[int, int]]] = {}
+        names = iter(self.names)
+        for layer, paths in zip(self.layers.values(), self._current, strict=True):
+            for part, adapter in enumerate(layer.adapters.values()):
+                kinds = []
+                for kind, branches in enumerate((adapter.down, adapter.up)):
+                    places = [0] if paths[2] is None else paths[2][kind][:, part].int()
+                    if isinstance(places, Tensor):
+                        places = places.argmax(1).tolist()
+                    slots = paths[kind][part]
+                    kinds.append([_index(slots[place], branches) for place in places])
+                pairs[next(names)] = list(zip(*kinds, strict=True))
+        return pairs
 
     @torch.compiler.disable
     def recall(self, layer: AdaptedLayer) -> Paths:
@@ -188,25 +224,27 @@ class Draws(nn.Module):
         return self._find(repeated)[list(self.layers.values()).index(layer)]
 
     def train(self, mode: bool = True) -> Draws:
-        self._known = None
+        # Averages may have been swapped in, and any branch may have got a gradient.
+        self._known = self._suspects = None
         return super().train(mode)
 
-    def _written(self) -> list[tuple[Tensor, int]]:
-        """The buffers and how often each was written to."""
-        buffers = (self.seed, self.step, self.down_active, self.up_active)
-        return [(b, -1 if b.is_inference() else b._version) for b in buffers]
+    def _writes(self) -> Writes:
+        return Writes((self.seed, self.step, self.down_active, self.up_active))
 
     def _forget(self) -> None:
-        self._known: list[tuple[Tensor, int]] | None = None
+        self._known: Writes | None = None
         self._history: deque[tuple[Interval, list[Paths]]] = deque(maxlen=REMEMBERED)
         self._last_repeat: Recomputation | None = None
+        self._suspects: list[Tensor] | None = None
         self._inputs: Sequence[Any] | None = None
         self._current: list[Paths] | None = None
         self._fixes = False
         self._fixed: list[Paths] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        passing = ('_known', '_history', '_last_repeat', '_inputs', '_current', '_fixed')
+        """Without what belongs to running forwards: no copy has it."""
+        passing = ('_known', '_history', '_last_repeat', '_suspects', '_inputs')
+        passing += ('_current', '_fixed')
         return {k: v for k, v in self.__dict__.items() if k not in passing}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -233,7 +271,7 @@ class Draws(nn.Module):
         paths = draw(images)
         self.step.add_(1)
         self._step += 1
-        self._known = self._written()
+        self._known = self._writes()
         return paths
 
     def _draw_batch(self, images: int) -> list[Paths]:
@@ -377,6 +415,10 @@ def _slots(
     while len(slots) < n:
         slots.append(nn.Parameter(branches[active[0]].detach()))
     return tuple(slots)
+
+
+def _index(branch: Tensor, branches: nn.ParameterList) -> int:
+    return next(i for i, each in enumerate(branches) if each is branch)
 
 
 def _count_images(inputs: Sequence[Any]) -> int:

@@ -19,6 +19,7 @@ from .fingerprint import fingerprint, first_difference
 from .layers.inserted_layer import InsertedLayer
 from .pretrained import load_pretrained
 from .targets import Target
+from .writes import Writes
 
 FINGERPRINT = 'backbone_fingerprint'
 Inserted = TypeVar('Inserted', bound=InsertedLayer)
@@ -74,7 +75,7 @@ class PEFTModel(BaseModule):
         self.module.requires_grad_(False)
         self._adapters: dict[str, nn.Module] = {}
         self._registered: frozenset[str] = frozenset()
-        self._frozen_fingerprint: tuple[list[tuple[Tensor, int]], Tensor] | None = None
+        self._frozen_fingerprint: tuple[Writes, Tensor] | None = None
 
     @property
     def adapters(self) -> dict[str, nn.Module]:
@@ -97,7 +98,7 @@ class PEFTModel(BaseModule):
 
     @property
     def needs_find_unused_parameters(self) -> bool:
-        """Whether steps leave out trained parameters: a setting of distributed training."""
+        """Whether a step may leave out trained parameters (distributed training asks)."""
         return False
 
     def backbone_name(self, name: str) -> str:
@@ -177,7 +178,7 @@ class PEFTModel(BaseModule):
                     folded = layer.merge()
                 except ValueError as error:
                     raise ValueError(
-                        f'{type(self).__name__} has no merged form here: {name!r}: {error}'
+                        f'{type(self).__name__} has no merged form: {name!r}: {error}'
                     ) from error
                 merged.set_submodule(name, folded, strict=True)
         return merged.requires_grad_(True)

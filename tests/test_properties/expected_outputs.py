@@ -25,14 +25,14 @@ def outputs(model: nn.Module, x: Tensor, training: bool = False) -> Tensor:
 
 def kept(adapter: MixLoRA, kind: str) -> list[int]:
     """The active branches, as the masks say."""
-    count = len(getattr(adapter, kind))
-    return [
-        i for i in range(count) if count == 1 or getattr(adapter, f'{kind}_active')[i]
-    ]
+    if adapter.draws is None:
+        return list(adapter.active_indices[kind == 'up'])
+    row = adapter.draws.adapters().index(adapter)
+    return getattr(adapter.draws, f'{kind}_active')[row].nonzero().flatten().tolist()
 
 
 def pair_delta(adapter: MixLoRA, i: int, j: int) -> Tensor:
-    return adapter.log_scale.exp() * adapter.up[j] @ adapter.down[i]
+    return adapter.scale * adapter.up[j] @ adapter.down[i]
 
 
 def mean_delta(adapter: MixLoRA) -> Tensor:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mmdmlora.models.layers.mix_lora import AdaptedLayer, MixLoRA
-from mmdmlora.models.methods.dmlora_model import draw_pair
+from mmdmlora.models.draws import draw_pair
+from mmdmlora.models.layers.adapted_layer import AdaptedLayer
+from mmdmlora.models.layers.mix_lora import MixLoRA
 from tests.test_properties.expected_outputs import (
     TOLERANCE,
     kept,
@@ -19,6 +20,7 @@ from tests.test_properties.expected_outputs import (
     outputs,
     pair_delta,
 )
+from tests.tiny import paths_of
 
 SIZES = st.integers(1, 9)
 
@@ -49,9 +51,8 @@ def adapted_layers(draw) -> tuple[AdaptedLayer, Tensor]:
         for branch in adapter.up:
             nn.init.normal_(branch)
         if count > 1:
-            for mask in (adapter.down_active, adapter.up_active):
-                gone = draw(st.sets(st.integers(0, count - 1), max_size=count - 1))
-                mask[list(gone)] = False
+            some = st.sets(st.integers(0, count - 1), min_size=1).map(sorted).map(tuple)
+            adapter.active_indices = (draw(some), draw(some))
         adapters[part] = adapter
     outputs = 3 * rows if parts else rows
     shape = draw(st.sampled_from([(), (2,), (2, 3)]))
@@ -77,12 +78,13 @@ def with_deltas(layer: AdaptedLayer, deltas: dict[str, Tensor]) -> nn.Module:
 @given(adapted_layers(), st.data())
 def test_training_output_is_that_of_the_drawn_pairs(case, data):
     layer, x = case
-    deltas = {}
+    deltas, chosen = {}, {}
     for part, adapter in layer.adapters.items():
         pairs = product(kept(adapter, 'down'), kept(adapter, 'up'))
         pair = data.draw(st.sampled_from(list(pairs)))
-        adapter.drawn = torch.tensor(pair)
+        chosen[part] = pair
         deltas[part] = pair_delta(adapter, *pair)
+    layer.paths = paths_of(layer, chosen)
     expected = with_deltas(layer, deltas)(x)
     torch.testing.assert_close(outputs(Row(layer), x, True), expected, **TOLERANCE)
 

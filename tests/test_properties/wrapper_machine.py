@@ -73,7 +73,7 @@ class WrapperMachine(RuleBasedStateMachine):
             assert len(adapter.down) == len(adapter.up) == options['num_branches']
             assert adapter.down[0].shape[0] == adapter.up[0].shape[1] == options['rank']
             assert adapter.dropout.p == options['drop_rate']
-            assert adapter.log_scale.requires_grad == options['learn_scale']
+            assert adapter.learn_scale == options['learn_scale']
             assert float(adapter.scale.detach()) == pytest.approx(options['scale'])
 
     def state(self, trained: bool) -> dict[str, Tensor]:
@@ -81,7 +81,7 @@ class WrapperMachine(RuleBasedStateMachine):
         parameters = tensors(self.model.named_parameters())
         chosen = {n: t for n, t in parameters.items() if (n in self.trained) == trained}
         if not trained:
-            moving = ('draw_step', '_active')
+            moving = ('draws.step', '_active')
             buffers = tensors(self.model.named_buffers())
             chosen |= {n: b for n, b in buffers.items() if not n.endswith(moving)}
         return chosen
@@ -96,7 +96,7 @@ class WrapperMachine(RuleBasedStateMachine):
         """The pair of each adapter in the last training forward."""
         if not isinstance(self.model, DMLoRAModel):
             return dict.fromkeys(self.model.adapters, (0, 0))
-        return {n: tuple(a.drawn.tolist()) for n, a in self.model.adapters.items()}
+        return {name: pair for name, (pair,) in self.model.draws.drawn().items()}
 
     def may_move(self, pairs: list[dict[str, tuple[int, int]]]) -> set[str]:
         """The parameters that a step after these draws may touch."""

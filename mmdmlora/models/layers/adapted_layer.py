@@ -53,31 +53,35 @@ class AdaptedLayer(InsertedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.original(x)
+        is_contiguous = y.is_contiguous()
         if self.is_conv:
             x, y = x.movedim(1, -1), y.movedim(1, -1)
         shape = y.shape
         downs, ups, routing = self._current_paths()
-        if routing is not None and x.shape[0] % len(routing.down):
+        if routing is not None and len(x) % len(routing.down):
             raise ValueError(
                 f"draws='sample' needs the images in dimension 0 of a layer's input; got "
                 f'{tuple(x.shape)} for {len(routing.down)} images. Use '
                 "draws='batch', or name other targets."
             )
-        x, y = x.flatten(0, -2), y.flatten(0, -2)
+        x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1, shape[-1])
         for chosen in self._groups():
             names = list(self.adapters)[chosen]
             members = [self.adapters[name] for name in names]
             y = add_low_rank(
                 y,
                 members[0].dropout(x),
-                [self._rows(name, len(y[0])) for name in names],
+                [self._rows(name, shape[-1]) for name in names],
                 [held(a, group) for a, group in zip(members, downs[chosen], strict=True)],
                 [held(a, group) for a, group in zip(members, ups[chosen], strict=True)],
                 [a.trained_scale() for a in members if a.learn_scale],
                 None if routing is None else Routing(*(m[:, chosen] for m in routing)),
             )
         y = y.view(shape)
-        return y.movedim(-1, 1) if self.is_conv else y
+        if self.is_conv:
+            y = y.movedim(-1, 1)
+            return y.contiguous() if is_contiguous else y
+        return y
 
     def _current_paths(self) -> Paths:
         if self.paths is not None:

@@ -67,12 +67,11 @@ def add_low_rank(
     Returns:
         Tensor: A new tensor of y's shape and type. Everything is computed in that type.
     """
-    inputs = [
-        *(a for group in downs for a in group),
-        *(b for group in ups for b in group),
-    ]
-    inputs = [tensor.to(y.dtype) for tensor in (x, *inputs, *scales)]
-    return _LowRankUpdate.apply(y, tuple(rows), len(downs[0]), routing, *inputs)
+    matrices = [matrix for groups in (downs, ups) for group in groups for matrix in group]
+    inputs = [tensor.to(y.dtype) for tensor in (x, *matrices, *scales)]
+    masks = (None, None) if routing is None else routing
+    with torch.autocast(y.device.type, enabled=False):
+        return _LowRankUpdate.apply(y, tuple(rows), len(downs[0]), *masks, *inputs)
 
 
 def route(z: Tensor, routing: Routing, rank: int) -> Tensor:
@@ -104,57 +103,74 @@ class _LowRankUpdate(Function):
         y: Tensor,
         rows: tuple[Rows, ...],
         branches: int,
-        routing: Routing | None,
+        down_mask: Tensor | None,
+        up_mask: Tensor | None,
         x: Tensor,
         *matrices: Tensor,
     ) -> Tensor:
-        count = len(rows) * branches
-        downs, ups, scales = (
-            matrices[:count],
-            matrices[count : 2 * count],
-            matrices[2 * count :],
-        )
-        rank = downs[0].shape[0]
-        z = x @ _joined(downs, 0).t()
-        if routing is not None:
-            z = route(z, routing, rank)
+        downs, ups, scales = _groups(matrices, len(rows), branches)
+        widths = [branches * group[0].shape[0] for group in downs]
+        z = x @ _joined([a for group in downs for a in group], 0).t()
+        if down_mask is not None and up_mask is not None:
+            z = route(z, Routing(down_mask, up_mask), downs[0][0].shape[0])
         out = y.clone()
-        for p, (part, hidden) in enumerate(zip(rows, z.chunk(len(rows), 1), strict=True)):
-            up = _joined(ups[p * branches : (p + 1) * branches], 1)
-            up = up * scales[p] if scales else up
-            out[:, part.start : part.stop].addmm_(hidden, up.t(), alpha=part.scale)
-        ctx.rows, ctx.branches, ctx.routing, ctx.rank = rows, branches, routing, rank
+        for p, (part, hidden) in enumerate(zip(rows, z.split(widths, 1), strict=True)):
+            up, factor = _joined(ups[p], 1), part.scale
+            if scales:
+                up, factor = up * scales[p], 1.0
+            out[:, part.start : part.stop].addmm_(hidden, up.t(), alpha=factor)
+        ctx.rows, ctx.branches = rows, branches
+        ctx.down_mask, ctx.up_mask = down_mask, up_mask
         ctx.save_for_backward(x, z, *matrices)
         return out
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, z, *matrices = ctx.saved_tensors
-        rows, branches = ctx.rows, ctx.branches
-        count = len(rows) * branches
-        downs, ups = matrices[:count], matrices[count : 2 * count]
-        scales = matrices[2 * count :]
-        grad_z, grad_ups, grad_scales = [], [], []
-        for p, (part, hidden) in enumerate(zip(rows, z.chunk(len(rows), 1), strict=True)):
-            up = _joined(ups[p * branches : (p + 1) * branches], 1)
+        downs, ups, scales = _groups(matrices, len(ctx.rows), ctx.branches)
+        widths = [ctx.branches * group[0].shape[0] for group in downs]
+        grad_hidden, grad_ups, grad_scales = [], [], []
+        for p, (part, hidden) in enumerate(
+            zip(ctx.rows, z.split(widths, 1), strict=True)
+        ):
+            up, factor = _joined(ups[p], 1), scales[p] if scales else part.scale
             grad_part = grad[:, part.start : part.stop]
             grad_up = grad_part.t() @ hidden
             if scales:
                 grad_scales.append((grad_up * up).sum())
-                grad_up = grad_up * scales[p]
-                up = up * scales[p]
-            elif part.scale != 1:
-                grad_up = grad_up * part.scale
-                up = up * part.scale
-            grad_ups += grad_up.split(ctx.rank, 1) if branches > 1 else [grad_up]
-            grad_z.append(grad_part @ up)
-        dz = _joined(grad_z, 1)
-        if ctx.routing is not None:
-            dz = route(dz, Routing(ctx.routing.up, ctx.routing.down), ctx.rank)
-        grad_x = dz @ _joined(downs, 0) if ctx.needs_input_grad[4] else None
-        grad_downs = (dz.t() @ x).split(ctx.rank, 0) if count > 1 else [dz.t() @ x]
-        return grad, None, None, None, grad_x, *grad_downs, *grad_ups, *grad_scales
+            if scales or part.scale != 1:
+                grad_up, up = grad_up * factor, up * factor
+            grad_ups += _parted(grad_up, ctx.branches, 1)
+            grad_hidden.append(grad_part @ up)
+        dz = _joined(grad_hidden, 1)
+        if ctx.down_mask is not None:
+            dz = route(dz, Routing(ctx.up_mask, ctx.down_mask), downs[0][0].shape[0])
+        joined = _joined([a for group in downs for a in group], 0)
+        grad_x = dz @ joined if ctx.needs_input_grad[5] else None
+        grad_downs = [
+            grad_down
+            for group in (dz.t() @ x).split(widths, 0)
+            for grad_down in _parted(group, ctx.branches, 0)
+        ]
+        return grad, *(None,) * 4, grad_x, *grad_downs, *grad_ups, *grad_scales
+
+
+def _groups(
+    matrices: Sequence[Tensor], parts: int, branches: int
+) -> tuple[list[Sequence[Tensor]], list[Sequence[Tensor]], Sequence[Tensor]]:
+    """The down and the up matrices of each part, and the learned scales."""
+    count = parts * branches
+    starts = range(0, count, branches)
+    return (
+        [matrices[i : i + branches] for i in starts],
+        [matrices[count + i : count + i + branches] for i in starts],
+        matrices[2 * count :],
+    )
 
 
 def _joined(tensors: Sequence[Tensor], dim: int) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(tuple(tensors), dim)
+
+
+def _parted(tensor: Tensor, count: int, dim: int) -> Sequence[Tensor]:
+    return [tensor] if count == 1 else tensor.chunk(count, dim)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -102,11 +103,10 @@ class MixLoRA(nn.Module):
         for branch in self.down:
             nn.init.kaiming_uniform_(branch, a=math.sqrt(5))
         self.learn_scale = learn_scale
-        log_scale = torch.tensor(math.log(scale))
         # In single precision, as it is saved: a resumed run must have the same.
-        self.fixed_log_scale = float(log_scale)
+        self.fixed_log_scale = float(np.float32(math.log(scale)))
         if learn_scale:
-            self.log_scale = nn.Parameter(log_scale)
+            self.log_scale = nn.Parameter(torch.tensor(self.fixed_log_scale))
         self.dropout = nn.Dropout(drop_rate)
         self.active_indices: Active = (tuple(range(num_branches)),) * 2
         self.draws: Draws | None = None

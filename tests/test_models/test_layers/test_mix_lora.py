@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmdmlora.models.layers.mix_lora import AdaptedLayer, MixLoRA
-from tests.tiny import VIT, images, randomize, wrapped
+from mmdmlora.models.layers.adapted_layer import AdaptedLayer
+from mmdmlora.models.layers.mix_lora import MixLoRA
+from tests.tiny import VIT, images, paths_of, randomize, wrapped
 
 
 def filled(num_branches: int, **options) -> MixLoRA:
@@ -21,10 +22,17 @@ def filled(num_branches: int, **options) -> MixLoRA:
     return adapter.double()
 
 
+def alone(adapter: MixLoRA) -> AdaptedLayer:
+    """A layer whose output is the adapter's update."""
+    layer = nn.Linear(6, 4, bias=False).double()
+    nn.init.zeros_(layer.weight)
+    return AdaptedLayer(layer, {'all': adapter})
+
+
 def forward_pair(adapter: MixLoRA, x, i: int, j: int):
-    adapter.train()
-    adapter.drawn = torch.tensor([i, j])
-    return adapter(x)
+    layer = alone(adapter)
+    layer.paths = paths_of(layer, {'all': (i, j)})
+    return layer.train()(x)
 
 
 def test_training_uses_exactly_the_drawn_pair():
@@ -37,14 +45,13 @@ def test_training_uses_exactly_the_drawn_pair():
 
 def test_inference_is_the_mean_over_all_pairs_of_active_branches():
     adapter = filled(4, scale=0.5)
-    adapter.down_active[1] = False
-    adapter.up_active[0] = False
+    adapter.active_indices = ((0, 2, 3), (1, 2, 3))
     x = torch.randn(5, 6).double()
     pairs = itertools.product([0, 2, 3], [1, 2, 3])
     outputs = torch.stack([forward_pair(adapter, x, i, j) for i, j in pairs])
-    adapter.eval()
-    torch.testing.assert_close(adapter(x), outputs.mean(0))
-    torch.testing.assert_close(adapter(x), x @ adapter.delta_weight().T)
+    layer = alone(adapter).eval()
+    torch.testing.assert_close(layer(x), outputs.mean(0))
+    torch.testing.assert_close(layer(x), x @ adapter.delta_weight().T)
 
 
 def test_mean_is_taken_in_the_precision_of_the_branches():
@@ -55,7 +62,7 @@ def test_mean_is_taken_in_the_precision_of_the_branches():
 
 def test_branches_returns_the_active_ones():
     adapter = filled(3)
-    adapter.down_active[0] = False
+    adapter.active_indices = ((1, 2), (0, 1, 2))
     down, up = adapter.branches()
     assert down.shape == (2, 2, 6) and up.shape == (3, 4, 2)
     assert torch.equal(down[0], adapter.down[1])
@@ -66,8 +73,9 @@ def test_scale_is_its_logarithms_exponential(scale):
     adapter = filled(1, scale=scale, learn_scale=True)
     assert adapter.scale.item() == pytest.approx(scale, rel=1e-6)
     x = torch.randn(3, 6).double()
-    adapter(x).sum().backward()
-    ds_dlog = (adapter(x).sum()).item()  # d(s z)/d(log s) = s z
+    layer = alone(adapter)
+    layer(x).sum().backward()
+    ds_dlog = (layer(x).sum()).item()  # d(s z)/d(log s) = s z
     assert adapter.log_scale.grad.item() == pytest.approx(ds_dlog, rel=1e-6)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from mmdmlora.models.methods.dmlora_model import draw_pair
+from mmdmlora.models.draws import draw_pair
 from tests.tiny import features, images, loss_of, randomize, train_steps, wrapped
 
 QUANTILE = {8: 26.12, 15: 37.70}  # chi-square, p = 0.001, by degrees of freedom
@@ -20,7 +20,7 @@ def chi_square(counts: Counter, cells: int) -> float:
 
 
 def drawn(model) -> list[tuple[int, int]]:
-    return [tuple(adapter.drawn.tolist()) for adapter in model.adapters.values()]
+    return [pair for pairs in model.draws.drawn().values() for pair in pairs]
 
 
 def branches(model) -> dict[str, torch.Tensor]:
@@ -35,11 +35,9 @@ def drawn_names(model) -> set[str]:
     names = {id(p): n for n, p in model.named_parameters()}
     return {
         names[id(branch)]
-        for adapter in model.adapters.values()
-        for branch in (
-            adapter.down[int(adapter.drawn[0])],
-            adapter.up[int(adapter.drawn[1])],
-        )
+        for name, pairs in model.draws.drawn().items()
+        for i, j in pairs
+        for branch in (model.adapters[name].down[i], model.adapters[name].up[j])
     }
 
 
@@ -70,10 +68,9 @@ def test_output_in_training_is_that_of_the_drawn_pairs():
     model.train()
     out = features(model, images())
     single = wrapped('LoRAModel', rank=2)
-    for adapter, plain in zip(
-        model.adapters.values(), single.adapters.values(), strict=True
-    ):
-        i, j = adapter.drawn.tolist()
+    for name, plain in single.adapters.items():
+        adapter = model.adapters[name]
+        ((i, j),) = model.draws.drawn()[name]
         plain.down[0].data.copy_(adapter.down[i])
         plain.up[0].data.copy_(adapter.up[j])
     torch.testing.assert_close(out, features(single, images()))
@@ -303,10 +300,9 @@ def test_pruning_drops_from_every_layer_and_from_draws(criterion):
     model.train()
     for _ in range(20):
         model(images(1))
-        for adapter in model.adapters.values():
+        for name, adapter in model.adapters.items():
             down, up = adapter.active()
-            i, j = adapter.drawn.tolist()
-            assert i in down and j in up
+            assert all(i in down and j in up for i, j in model.draws.drawn()[name])
 
 
 def test_norm_keeps_the_largest():
