@@ -11,7 +11,7 @@ from mmdmlora.registry import MODELS
 
 VIT = dict(
     type='mmpretrain.VisionTransformer',
-    arch=dict(embed_dims=48, num_layers=12, num_heads=2, feedforward_channels=96),
+    arch=dict(embed_dims=192, num_layers=12, num_heads=3, feedforward_channels=768),
     img_size=32,
     patch_size=16,
 )
