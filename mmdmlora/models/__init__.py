@@ -1,5 +1,7 @@
 """Backbones wrapped by parameter-efficient fine-tuning methods."""
 
+import mmdmlora.registry  # noqa: F401, loads mmpretrain before others do
+
 from .adapter_model import AdapterModel
 from .bitfit_model import BitFitModel
 from .dmlora_model import DMLoRAModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from itertools import pairwise
 
 from mmpretrain.models.backbones import SwinTransformer, VisionTransformer, ViTEVA02
@@ -123,7 +124,9 @@ def find_stages(backbone: nn.Module) -> tuple[list[Stage], int]:
 
 
 def _is_timm_vit(model: nn.Module) -> bool:
-    from timm.models import VisionTransformer as TimmViT  # optional
+    if find_spec('timm') is None:
+        return False
+    from timm.models import VisionTransformer as TimmViT
 
     return isinstance(model, TimmViT)
 

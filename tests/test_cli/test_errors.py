@@ -12,7 +12,7 @@ import pytest
 from mmengine.registry import HOOKS
 from torch.utils.data import DataLoader, Dataset
 
-from mmdmlora.apis.cli import user_errors
+from mmdmlora.cli.errors import user_errors
 
 ROOT = Path(__file__).parents[2]
 
