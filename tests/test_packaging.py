@@ -45,7 +45,8 @@ def third_party(folder: str) -> set[str]:
         for path in (ROOT / folder).rglob('*.py')
         for module in imported_modules(path)
     }
-    found = modules - {'mmdmlora', 'tests', *sys.stdlib_module_names} - UNDECLARED
+    ours = {'mmdmlora', 'tests', *(path.stem for path in (ROOT / 'tools').rglob('*.py'))}
+    found = modules - ours - sys.stdlib_module_names - UNDECLARED
     return {DISTRIBUTIONS.get(module, module) for module in found}
 
 
@@ -53,7 +54,7 @@ def third_party(folder: str) -> set[str]:
     'folder, extras',
     [
         ('mmdmlora', ('digits', 'fgvc', 'timm', 'pretrain')),
-        ('tools', ()),
+        ('tools', ('digits', 'pretrain')),
         ('configs', ()),
         ('tests', ('digits', 'fgvc', 'timm', 'pretrain', 'tests')),
     ],

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .._requirements import extra
+from mmdmlora._requirements import extra
 
 # The largest real one, CoOp's split of Food-101, has 9 MB.
 MAX_MEBIBYTES = 32

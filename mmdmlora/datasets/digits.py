@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
-from .._requirements import extra
+from mmdmlora._requirements import extra
+
 from ..registry import DATASETS
 
 DIGITS_SPLITS = ('train800', 'val200', 'train800val200', 'test')
