@@ -1,47 +1,29 @@
-"""Packaging of mmdmlora."""
+"""What pyproject.toml can't say: configs and tools travel inside the package."""
 
+import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
+from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).parent
-
-
-def read_version() -> str:
-    scope: dict = {}
-    exec((ROOT / 'mmdmlora' / 'version.py').read_text(), scope)
-    return scope['__version__']
+CARRIED = ('configs', 'tools')
 
 
-# mmengine 0.10.7 imports pkg_resources, which setuptools dropped in release 81, so an
-# older setuptools is needed at run time. mmcv is no hard requirement: mmcv and mmcv-lite
-# own the same folder, and requiring one would damage an installation of the other.
-RUNTIME = [
-    'torch>=2.7',
-    'torchvision',
-    'mmengine>=0.10.7',
-    'mmpretrain>=1.2.0',
-    'timm>=1.0',
-    'safetensors',
-    'scikit-learn>=1.3',
-    'setuptools<81',
-]
-TESTS = ['pytest>=8', 'hypothesis', 'peft>=0.12', 'tensorboard']
+class BuildWithConfigs(build_py):
+    """Copy configs and tools to ``mmdmlora/.mim`` of what is built.
 
-setup(
-    name='mmdmlora',
-    version=read_version(),
-    description='Dropout-Mixture Low-Rank Adaptation (ECCV 2024) for OpenMMLab',
-    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
-    long_description_content_type='text/markdown',
-    license='Apache-2.0',
-    packages=find_packages(include=['mmdmlora', 'mmdmlora.*']),
-    package_data={'mmdmlora': ['weights/*']},
-    python_requires='>=3.10',
-    install_requires=RUNTIME,
-    extras_require={
-        'lite': ['mmcv-lite>=2.1.0'],
-        'tests': TESTS,
-        'dev': [*TESTS, 'ruff==0.17.6', 'matplotlib'],
-    },
-)
+    OpenMMLab looks for them there. The sources stay as they are; an editable
+    installation reads both from the checkout.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for name in CARRIED:
+            target = Path(self.build_lib, 'mmdmlora', '.mim', name)
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(name, target, ignore=shutil.ignore_patterns('__pycache__'))
+
+
+setup(cmdclass={'build_py': BuildWithConfigs})

@@ -1,41 +1,101 @@
-"""Checks at import time, with a remedy in each message."""
+"""What has to be installed, with a remedy in each message."""
+
+from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from types import ModuleType
 
-MMCV_REMEDY = (
-    'mmdmlora needs mmcv. Install the pure-Python build with '
+REMEDIES = dict(
+    mmcv='mmdmlora needs mmcv. Install the pure-Python build with '
     '`pip install "mmdmlora[lite]"` (or `pip install mmcv-lite`), or the full mmcv that '
-    'matches your PyTorch if you also use mmdet or mmseg.'
-)
-MMPRETRAIN_REMEDY = (
-    'mmdmlora needs mmpretrain: `pip install "mmpretrain>=1.2.0" "setuptools<81"`.'
+    'matches your PyTorch if you also use mmdet or mmseg.',
+    mmpretrain='mmdmlora needs mmpretrain: '
+    '`pip install "mmpretrain>=1.2.0" "setuptools<81"`.',
 )
 
 
-def check_requirements() -> None:
-    """Import mmcv and mmpretrain, with all that mmpretrain registers.
+class MissingExtraError(ImportError):
+    """A package that only some parts of mmdmlora need isn't installed."""
+
+
+def check_installed() -> None:
+    """Look for mmcv and mmpretrain without importing them.
+
+    Raises:
+        ImportError: If one of the two is missing; the message says what to install.
+    """
+    for name, remedy in REMEDIES.items():
+        if find_spec(name) is None:
+            raise ImportError(remedy)
+
+
+def load_mmpretrain() -> ModuleType:
+    """Import mmpretrain with all that it registers, and return its registries.
 
     A child registry finds its parent's types only once they were imported.
 
-    mmpretrain's optional multi-modal models fail to import beside transformers 5 and
-    are used nowhere here, so they are switched off before mmpretrain's models load.
-    mmcv-lite's warning that it has no deformable attention is not shown for the same
-    reason.
+    Beside transformers 5 mmpretrain's multi-modal models can't be imported, and with them
+    none of its models. Only there they are left out, as mmpretrain itself does where
+    transformers is missing; its switch is put back afterwards. mmcv-lite's warning that
+    it has no deformable attention is not shown: nothing here uses it.
 
     Raises:
-        ImportError: If one of the two is missing or can't be imported; the message says
-            what to install.
+        ImportError: If mmcv or mmpretrain can't be imported; the message says what to
+            install.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformable')
+        try:
+            import mmcv  # noqa: F401
+        except Exception as error:
+            raise ImportError(f'{REMEDIES["mmcv"]} (import mmcv: {error})') from error
+        try:
+            from mmpretrain import registry
+            from mmpretrain.utils import register_all_modules
+
+            with _importable_multimodal():
+                register_all_modules(init_default_scope=False)
+        except Exception as error:
+            remedy = REMEDIES['mmpretrain']
+            raise ImportError(f'{remedy} (import mmpretrain: {error})') from error
+    return registry
+
+
+@contextmanager
+def _importable_multimodal() -> Iterator[None]:
+    """Switch mmpretrain's multi-modal models off where they can't be imported."""
+    from mmpretrain.utils import dependency
+
+    before = dependency.WITH_MULTIMODAL
+    try:
+        if int(version('transformers').partition('.')[0]) >= 5:
+            dependency.WITH_MULTIMODAL = False
+    except PackageNotFoundError:
+        pass
+    try:
+        yield
+    finally:
+        dependency.WITH_MULTIMODAL = before
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Import optional packages inside this, so that a missing one is told.
+
+    Args:
+        name (str): The extra of mmdmlora that installs them.
+
+    Raises:
+        MissingExtraError: If an import fails; the message says what to install.
     """
     try:
-        import mmcv  # noqa: F401
-    except Exception as error:
-        raise ImportError(f'{MMCV_REMEDY} (import mmcv: {error})') from error
-    try:
-        from mmpretrain.utils import dependency, register_all_modules
-
-        dependency.WITH_MULTIMODAL = False
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformable')
-            register_all_modules(init_default_scope=False)
-    except Exception as error:
-        raise ImportError(f'{MMPRETRAIN_REMEDY} (import mmpretrain: {error})') from error
+        yield
+    except ImportError as error:
+        raise MissingExtraError(
+            f'{error.name or error} is needed here and can not be imported: '
+            f'pip install "mmdmlora[{name}]".'
+        ) from error

@@ -3,25 +3,32 @@
 Under ``default_scope='mmdmlora'`` the types of mmpretrain and mmengine need no prefix;
 from any other scope this package's types are written ``mmdmlora.<Name>``. There is a
 child for each of mmpretrain's registries, because a scope is looked up in all of them.
+
+Importing this module loads mmpretrain; the first lookup loads all types of this package.
 """
 
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import Registry
-from mmpretrain import registry as parent
+
+from ._requirements import load_mmpretrain
+
+parent = load_mmpretrain()
 
 
-def _child(of: Registry, location: str = 'mmdmlora.engine') -> Registry:
-    return Registry(of.name, parent=of, scope='mmdmlora', locations=[location])
+def _child(of: Registry) -> Registry:
+    return Registry(
+        of.name, parent=of, scope='mmdmlora', locations=['mmdmlora._everything']
+    )
 
 
-MODELS = _child(parent.MODELS, 'mmdmlora.models')
-BATCH_AUGMENTS = _child(parent.BATCH_AUGMENTS, 'mmdmlora.models')
-MODEL_WRAPPERS = _child(parent.MODEL_WRAPPERS, 'mmdmlora.models')
-WEIGHT_INITIALIZERS = _child(parent.WEIGHT_INITIALIZERS, 'mmdmlora.models')
+MODELS = _child(parent.MODELS)
+BATCH_AUGMENTS = _child(parent.BATCH_AUGMENTS)
+MODEL_WRAPPERS = _child(parent.MODEL_WRAPPERS)
+WEIGHT_INITIALIZERS = _child(parent.WEIGHT_INITIALIZERS)
 
-DATASETS = _child(parent.DATASETS, 'mmdmlora.datasets')
-DATA_SAMPLERS = _child(parent.DATA_SAMPLERS, 'mmdmlora.datasets')
-TRANSFORMS = _child(parent.TRANSFORMS, 'mmdmlora.datasets')
+DATASETS = _child(parent.DATASETS)
+DATA_SAMPLERS = _child(parent.DATA_SAMPLERS)
+TRANSFORMS = _child(parent.TRANSFORMS)
 
 EVALUATORS = _child(parent.EVALUATORS)
 FUNCTIONS = _child(MMENGINE_FUNCTIONS)

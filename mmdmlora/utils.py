@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
@@ -13,7 +14,7 @@ from torch import nn
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model itself, without the wrapper of a distributed run."""
-    return model.module if is_model_wrapper(model) else model
+    return cast(nn.Module, model.module) if is_model_wrapper(model) else model
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from argparse import ArgumentParser
 
 import torch
 
-from mmdmlora.apis.cli import user_errors
 from mmdmlora.apis.pretrain import (
     load_backbone,
     measure_drawn,
@@ -13,6 +12,7 @@ from mmdmlora.apis.pretrain import (
     save_backbone,
     save_contact_sheet,
 )
+from mmdmlora.cli.errors import user_errors
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """The data sets and the table of their tasks."""
 
+import mmdmlora.registry  # noqa: F401, loads mmpretrain before others do
+
 from .digits import Digits
 from .fewshot import FewShotFGVC
 from .fgvc import FGVC

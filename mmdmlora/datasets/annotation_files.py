@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
+
+from mmdmlora._requirements import extra
 
 # The largest real one, CoOp's split of Food-101, has 9 MB.
 MAX_MEBIBYTES = 32
@@ -55,6 +56,8 @@ def read_mat(file: str, key: str) -> np.ndarray:
             file of annotations.
     """
     _check_mat(file)
+    with extra('fgvc'):
+        from scipy.io import loadmat
     try:
         content = loadmat(file, squeeze_me=True, variable_names=[key])
     except Exception as error:  # SciPy raises many kinds for a broken file.

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
-from sklearn.datasets import load_digits
+
+from mmdmlora._requirements import extra
 
 from ..registry import DATASETS
 
@@ -54,6 +55,8 @@ class Digits(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Take the split's images out of the whole set."""
+        with extra('digits'):
+            from sklearn.datasets import load_digits
         digits = load_digits()
         images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
         return [

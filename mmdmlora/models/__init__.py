@@ -1,5 +1,7 @@
 """Backbones wrapped by parameter-efficient fine-tuning methods."""
 
+import mmdmlora.registry  # noqa: F401, loads mmpretrain before others do
+
 from .merging import merge_model
 from .methods.adapter_model import AdapterModel
 from .methods.bitfit_model import BitFitModel

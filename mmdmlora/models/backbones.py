@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -185,6 +186,8 @@ def find_stages(backbone: nn.Module) -> tuple[list[Stage], int]:
 
 
 def _is_timm_vit(model: nn.Module) -> bool:
-    from timm.models import VisionTransformer as TimmViT  # optional
+    if find_spec('timm') is None:
+        return False
+    from timm.models import VisionTransformer as TimmViT
 
     return isinstance(model, TimmViT)

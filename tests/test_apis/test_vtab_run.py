@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from mmdmlora.datasets import vtab_task
-from tests.test_apis.test_cli import ROOT, run
+from tests.test_cli.test_errors import ROOT, run
 from tests.trees import make_vtab_task
 
 CONFIG = ROOT / 'configs/dmlora/vit-b16_vtab-dtd.py'

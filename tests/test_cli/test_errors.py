@@ -12,7 +12,8 @@ import pytest
 from mmengine.registry import HOOKS
 from torch.utils.data import DataLoader, Dataset
 
-from mmdmlora.apis.cli import user_errors
+from mmdmlora.cli import main
+from mmdmlora.cli.errors import user_errors
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,6 +101,15 @@ def test_refusal_of_a_target_names_it():
     error = OSError(errno.EXDEV, 'no', '.a.partial', None, 'a')
     assert message_of(error).startswith('error: a: no.')
     assert message_of(OSError('timed out')).startswith('error: timed out\n')
+
+
+def test_missing_package_of_an_extra_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'sklearn', None)
+    monkeypatch.delitem(sys.modules, 'sklearn.datasets', raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main(['browse', 'linear/vit-tiny_digits', f'--out={tmp_path}/a.png'])
+    message = str(ended.value.code)
+    assert message.startswith('error: sklearn') and '"mmdmlora[digits]"' in message
 
 
 def test_faults_of_the_code_keep_their_traceback():

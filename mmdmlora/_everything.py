@@ -1,0 +1,5 @@
+"""All names of the package; importing this registers all types."""
+
+from .datasets import *  # noqa: F403
+from .engine import *  # noqa: F403
+from .models import *  # noqa: F403

@@ -1,0 +1,61 @@
+"""The arguments of every command that reads a config, and the config they ask for."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from mmdmlora.apis.checks import check_options
+from mmdmlora.apis.compose import LOADERS, load_config
+from mmdmlora.apis.locations import find_config
+
+
+def add_config_arguments(parser: ArgumentParser) -> None:
+    """Add what every command that reads a config takes."""
+    parser.add_argument(
+        'config',
+        help='a config file, or the name of a shipped one: <method>/<backbone>_<task>',
+    )
+    parser.add_argument(
+        '--work-dir', help='where to write; by default work_dirs/<name of the config>'
+    )
+    parser.add_argument('--data-root', help='the folder with the data, for all splits')
+    parser.add_argument('--weights', help="the backbone's checkpoint, a file or URL")
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value pairs',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
+    )
+    # torchrun and older launchers set this; the environment has it too.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def read_config(args: Namespace) -> Config:
+    """The config that the arguments ask for, with its working directory."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    path = find_config(args.config)
+    config = load_config(path)
+    config.launcher = args.launcher
+    if args.work_dir:
+        config.work_dir = args.work_dir
+    elif config.get('work_dir') is None:
+        config.work_dir = str(Path('work_dirs') / path.parent.name / path.stem)
+    if args.data_root:
+        for name in LOADERS:
+            if config.get(name):
+                config[name].dataset.data_root = args.data_root
+    if args.weights:
+        config.model.backbone.module.init_cfg = dict(
+            type='Pretrained', checkpoint=args.weights
+        )
+    if args.cfg_options:
+        check_options(config, args.cfg_options)
+        config.merge_from_dict(args.cfg_options)
+    return config

@@ -1,0 +1,16 @@
+"""``mmdmlora reproduce``: run a table of experiments."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from mmdmlora.apis.locations import config_root
+from mmdmlora.apis.reproduce import TABLES, reproduce
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument('table', help=f'one of {list(TABLES)}')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/reproduce'))
+
+
+def run(args: Namespace) -> None:
+    print(f'\n{reproduce(args.table, config_root(), args.work_dir)}')

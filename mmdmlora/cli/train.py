@@ -1,0 +1,31 @@
+"""``mmdmlora train``: train a model, test it at the end and merge it."""
+
+from argparse import ArgumentParser, Namespace
+
+from mmdmlora.apis.run import train
+
+from .config_arguments import add_config_arguments, read_config
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from this checkpoint, by default the last in the working directory',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='train in mixed precision (needs a GPU)'
+    )
+
+
+def run(args: Namespace) -> None:
+    config = read_config(args)
+    if args.resume:
+        config.resume = True
+        config.load_from = None if args.resume == 'auto' else args.resume
+    if args.amp:
+        config.optim_wrapper.type = 'AmpOptimWrapper'
+        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    train(config)
