@@ -15,7 +15,7 @@ from mmdmlora.engine.launch import (
     drop_invalid_worker_options,
     prepare_distributed,
 )
-from mmdmlora.engine.resume_check_hook import check_fits
+from mmdmlora.engine.state_check import check_fits
 from mmdmlora.registry import MODELS
 from mmdmlora.utils import unwrapped
 

@@ -12,7 +12,7 @@ import torch
 
 from mmdmlora.apis.compose import load_config
 from mmdmlora.apis.run import train
-from mmdmlora.engine.resume_check_hook import RECORD
+from mmdmlora.engine.hooks.resume_check_hook import LAUNCH
 from tests.test_reliability.tool import DMLORA, LORA, contents, run_options, run_tool
 
 SHORT = ('train_cfg.max_epochs=4', 'train_dataloader.num_batch_per_epoch=2')
@@ -65,7 +65,7 @@ def _checkpoints(run: Path) -> dict[str, str]:
 
 def _say_two_processes(run: Path) -> None:
     checkpoint = torch.load(run / LAST)
-    checkpoint['meta'][RECORD]['processes'] = 2
+    checkpoint['meta'][LAUNCH]['processes'] = 2
     torch.save(checkpoint, run / LAST)
 
 

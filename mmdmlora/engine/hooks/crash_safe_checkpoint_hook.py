@@ -15,10 +15,9 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from mmdmlora.atomic import atomic_write, remove_partial_files
+from mmdmlora.engine.file_backends import BACKEND, LateRemoval
+from mmdmlora.engine.safe_load import load_checkpoint_file
 from mmdmlora.registry import HOOKS
-
-from .file_backends import BACKEND, LateRemoval
-from .safe_load import load_checkpoint_file
 
 POINTER = 'last_checkpoint'
 
@@ -33,31 +32,32 @@ class CrashSafeCheckpointHook(CheckpointHook):
 
     It takes the same arguments and writes the same files. What differs:
 
-    - A file is written beside its place and moved there when it is whole.
-    - Old files go last: when the new one is whole and ``last_checkpoint`` names it. With
-      ``max_keep_ckpts=1`` there is one at every moment, and for a moment there are two.
-    - The checkpoint of an epoch that is validated is written before the validation, and
-      says so: a run that resumes from it validates first. mmengine's lacks that
-      validation, its best score and its best checkpoint for ever. The same holds for
+    - Writing: a file is written beside its place and moved there when it is whole.
+    - Removing: an old file goes when the new one is whole and ``last_checkpoint`` names
+      it. So with ``max_keep_ckpts=1`` one checkpoint is there at every moment.
+    - Validating: the checkpoint of an epoch is written before its validation and records
+      that this is due. A run that resumes from it validates first. With mmengine's hook
+      that validation, and a best checkpoint from it, would be lost. The same holds for
       iterations.
-    - What a kill left behind is removed at the next start.
-    - If ``last_checkpoint`` names a file that can't be loaded, as after a crash with
-      another hook, or after the folder was moved, a run that looks for its own last
-      checkpoint takes the newest file that can be.
-    - A run that starts from the beginning removes ``last_checkpoint`` of an earlier run
-      in its folder: that would be resumed if this one died before its first checkpoint.
-      The checkpoints themselves stay.
-    - Only files of the hook's own names in its own folder are ever removed, whatever the
-      checkpoint says that was resumed.
+    - Resuming: if ``last_checkpoint`` names a file that can't be loaded, a run that looks
+      for its last checkpoint takes the newest file that can be loaded.
+    - Starting anew: ``last_checkpoint`` of an earlier run in the same folder is
+      removed. Otherwise that run would be resumed if this one died before its first
+      checkpoint. The earlier checkpoints stay.
+    - Cleaning up: the next start removes what a kill left behind.
 
-    When: as the original, and ``before_run``, ahead of the Runner's resumption.
+    Whatever a checkpoint says, the hook removes files in its own folder only, and only
+    those with names that it could have given.
 
-    Touches: the checkpoints in ``work_dir`` (``out_dir``).
+    - When: as the original, and ``before_run``, ahead of the Runner's resumption.
+    - Touches: the checkpoints in ``work_dir`` (``out_dir``).
+    - State: in the message hub, as the original; also the files that the newest
+      checkpoint replaces, and whether its validation is due.
+    - Priority: VERY_LOW, as the original.
 
-    State: in the message hub, as the original; and what the newest checkpoint replaces,
-    and whether its validation is still to come.
-
-    Priority: VERY_LOW, as the original.
+    Raises:
+        ValueError: If no checkpoint can be loaded on resuming, or the validation doesn't
+            give the metric that ``save_best`` names.
     """
 
     def before_run(self, runner: Runner) -> None:

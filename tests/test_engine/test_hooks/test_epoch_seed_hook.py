@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
 
-from mmdmlora.engine.epoch_seed_hook import epoch_worker_init_fn, seed_everything
+from mmdmlora.engine.seeding import epoch_worker_init_fn, seed_everything
 from tests.test_engine.toy_runner import added_noise, toy_config, toy_runner
 
 HOOKS = [{'type': 'mmdmlora.EpochSeedHook'}, {'type': 'mmdmlora.PlainCheckpointHook'}]

@@ -11,9 +11,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, print_log
 
+from mmdmlora.engine.inert import replace_nested
 from mmdmlora.registry import HOOKS
-
-from .inert import replace_nested
 
 TAG = 'mmdmlora_type'
 STATE_DICTS = ('state_dict', 'ema_state_dict')
@@ -146,17 +145,13 @@ class PlainCheckpointHook(Hook):
     ``torch.load(path, weights_only=True)``, and after a resume the histories, and so
     the smoothed values in the log, equal the saved ones bit for bit.
 
-    When: ``before_save_checkpoint`` and ``after_load_checkpoint``.
-
-    Touches: every entry of the checkpoint but the state dicts of the model and its
-    average, which hold tensors already. Live objects of the runner aren't modified.
-
-    State: none. Without the hook such a file still resumes; mmengine then skips the
-    histories with a warning.
-
-    Priority: ``LOWEST``, so that what other hooks put into the checkpoint becomes plain
-    too. On load the other hooks run first and see tagged dicts; it doesn't matter
-    whether the model is averaged (EMAHook).
+    - When: ``before_save_checkpoint`` and ``after_load_checkpoint``.
+    - Touches: every entry of the checkpoint but the state dicts of the model and its
+      average, which hold tensors already. Live objects of the runner aren't modified.
+    - State: none. Without the hook such a file still resumes; mmengine then skips the
+      histories with a warning.
+    - Priority: LOWEST, so that what other hooks put into the checkpoint becomes plain
+      too. On load the other hooks run first and see the plain form.
     """
 
     priority = 'LOWEST'

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmdmlora.engine.schedule import to_epochs
 from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
-
-from .schedule import to_epochs
 
 BOTH, BRANCHES, SCALES = 'both', 'branches', 'scales'
 READINGS = {
@@ -36,9 +35,15 @@ class LearningScalarHook(Hook):
     C       branches, fixed scale    branches and scales
     ======= ======================== ================================
 
-    B is the default: the scale finds its size while everything moves fast, then the
-    branches converge for a fixed function of it. In a small trial B and C were equal
-    and A was worse, as its branches stop training.
+    B is the default: the scale is found while the learning rate is high, and the branches
+    then converge with that scale. In a small trial B and C were equal, and A was worse
+    because its branches stop training.
+
+    - When: ``before_train`` (checks) and ``before_train_epoch``.
+    - Touches: what optimizer steps change
+      (:meth:`~mmdmlora.models.methods.low_rank_model.LowRankModel.set_trained`).
+    - State: none. The stage follows from the epoch.
+    - Priority: NORMAL.
 
     Args:
         stages (str | Sequence[str]): A reading, or what each stage trains: ``branches``,
@@ -50,13 +55,6 @@ class LearningScalarHook(Hook):
         ValueError: If an argument is unknown or out of range, or at the start of
             training if no wrapper in the model has trainable scales
             (``learn_scale=True``) or the optimizer would apply weight decay to them.
-
-    Note:
-        - When: ``before_train_epoch``.
-        - Touches: what optimizer steps change
-          (:meth:`~mmdmlora.models.methods.low_rank_model.LowRankModel.set_trained`).
-        - State: none; the stage follows from the epoch.
-        - Priority: NORMAL.
     """
 
     def __init__(

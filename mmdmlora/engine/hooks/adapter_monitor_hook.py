@@ -17,15 +17,15 @@ from mmdmlora.registry import HOOKS
 class AdapterMonitorHook(Hook):
     """Log the active branches and the scales of low-rank adapters.
 
-    Note:
-        - When: ``before_train_epoch`` (number of branches and mean scale, which every
-          log line of the epoch shows) and ``after_train_epoch`` (the scale of each
-          layer, to the visualizer's backends only). Models without low-rank adapters
-          are passed over.
-        - Touches: the message hub (``train/branches``, ``train/scale``) and the
-          visualizer (``scale/<layer>``). Scales are read from the device once an epoch.
-        - State: none.
-        - Priority: LOW, after the hooks that prune.
+    Models without low-rank adapters are passed over.
+
+    - When: ``before_train_epoch`` (number of branches and mean scale, which every log
+      line of the epoch shows) and ``after_train_epoch`` (the scale of each layer, for the
+      visualizer's backends only).
+    - Touches: the message hub (``train/branches``, ``train/scale``) and the visualizer
+      (``scale/<layer>``). Both calls read the scales from the device.
+    - State: none.
+    - Priority: LOW, after the hooks that prune.
     """
 
     priority = 'LOW'

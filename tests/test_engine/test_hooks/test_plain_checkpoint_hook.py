@@ -7,7 +7,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 
-from mmdmlora.engine.plain_checkpoint_hook import TAG, from_plain, to_plain
+from mmdmlora.engine.hooks.plain_checkpoint_hook import TAG, from_plain, to_plain
 from tests.test_engine.toy_runner import CLASSES, SpyHook, toy_runner
 
 HOOKS = [{'type': 'mmdmlora.PlainCheckpointHook'}, {'type': 'EMAHook'}]

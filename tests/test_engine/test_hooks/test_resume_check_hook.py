@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from mmdmlora.engine.resume_check_hook import RECORD
+from mmdmlora.engine.hooks.resume_check_hook import LAUNCH
 from tests.peft_runner import config
 
 HOOKS = dict(resume_check=dict(type='ResumeCheckHook'))
@@ -72,8 +72,8 @@ def test_other_numbers_of_processes_are_refused_both_ways(first):
     """A process can't tell how many there were: the file is changed to say two."""
     file = first / 'epoch_2.pth'
     checkpoint = torch.load(file)
-    assert checkpoint['meta'][RECORD]['processes'] == 1
-    checkpoint['meta'][RECORD]['processes'] = 2
+    assert checkpoint['meta'][LAUNCH]['processes'] == 1
+    checkpoint['meta'][LAUNCH]['processes'] = 2
     torch.save(checkpoint, file)
     with pytest.raises(
         ValueError, match='with processes=2, but this one has processes=1'
@@ -96,7 +96,7 @@ def test_weights_alone_may_come_from_any_run(first):
 def test_checkpoint_without_the_record(first):
     file = first / 'epoch_2.pth'
     checkpoint = torch.load(file)
-    del checkpoint['meta'][RECORD]
+    del checkpoint['meta'][LAUNCH]
     torch.save(checkpoint, file)
     make(first, epochs=3).train()
 
@@ -104,6 +104,6 @@ def test_checkpoint_without_the_record(first):
 def test_the_record_does_not_depend_on_the_model_being_ours(tmp_path):
     make(tmp_path, wrapper=None).train()
     make(tmp_path, wrapper=None, epochs=3).train()
-    assert torch.load(tmp_path / 'epoch_3.pth')['meta'][RECORD] == dict(
+    assert torch.load(tmp_path / 'epoch_3.pth')['meta'][LAUNCH] == dict(
         processes=1, batch_size=8, images=16, seed=0
     )

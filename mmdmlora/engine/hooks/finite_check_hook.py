@@ -25,27 +25,22 @@ class FiniteCheckHook(Hook):
 
     mmengine goes on to the last epoch, and overwrites the last good checkpoint.
 
-    When:
-
-    - ``after_train_iter``: the loss. It is the value that mmengine has just stored for
-      the log, so nothing waits for the device a second time. A distributed run whose
-      weights are broken too ends one step later, when every process sees it: one that
-      ends alone would leave the others waiting.
-    - ``after_train_epoch``: the trained weights, before they are saved. All processes
-      have the same, so all end.
-    - ``before_save_checkpoint``: everything that is saved, also the average of EMAHook.
-
-    Touches: nothing. Tensors that aren't finite before the first step, such as masks
-    of ``-inf``, are passed over when saving.
-
-    State: none that lasts.
-
-    Priority: BELOW_NORMAL: after the hooks that store the loss and exchange the weights
-    with their average, before the one that saves.
+    - When: ``before_train`` (notes what isn't finite), ``after_train_iter`` (the loss),
+      ``after_train_epoch`` (the trained weights) and ``before_save_checkpoint`` (all
+      that is saved, the average of an ``EMAHook`` too). The loss is the value that
+      mmengine has just stored for the log, so no step waits for the device a second
+      time.
+    - Touches: nothing. Tensors that aren't finite before the first step, such as masks of
+      ``-inf``, may be saved.
+    - State: none that lasts.
+    - Priority: BELOW_NORMAL: after the hooks that store the loss and exchange the weights
+      with their average, before the one that saves.
 
     Raises:
         ValueError: Naming when, the loss, the learning rate, the last good checkpoint
-            and what to do.
+            and what to do. In a distributed run whose weights are bad too, it is raised
+            one step later, when every process sees a bad loss: a process that ended
+            alone would leave the others waiting.
     """
 
     priority = 'BELOW_NORMAL'

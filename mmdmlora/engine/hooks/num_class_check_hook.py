@@ -14,19 +14,16 @@ from mmdmlora.utils import unwrapped
 class NumClassCheckHook(Hook):
     """Refuse a head with another number of classes than the data.
 
-    With too few, the loss fails on the first image of a missing class, on a GPU by an
-    assertion that names neither; with too many, nothing tells. The name is that of
-    mmdet's hook for the same purpose.
+    With too few classes the loss fails on the first image of a missing class, on a GPU by
+    an assertion that names neither number. With too many nothing fails. mmdet's hook for
+    the same purpose has the same name.
 
-    When: ``before_train`` (training and validation data), ``before_val`` and
-    ``before_test``. A model without ``head.num_classes`` and data without class names
-    are passed over.
-
-    Touches: nothing.
-
-    State: none.
-
-    Priority: NORMAL.
+    - When: ``before_train`` (training and validation data), ``before_val`` and
+      ``before_test``. A model without ``head.num_classes`` and data without class names
+      are passed over.
+    - Touches: nothing.
+    - State: none.
+    - Priority: NORMAL.
 
     Raises:
         ValueError: Naming both numbers and what to set.

@@ -13,7 +13,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from mmdmlora.apis.run import prepare
-from mmdmlora.engine.crash_safe_checkpoint_hook import UNVALIDATED
+from mmdmlora.engine.hooks.crash_safe_checkpoint_hook import UNVALIDATED
 from tests.peft_runner import config
 from tests.soak_resume import check_files, differences
 

@@ -12,32 +12,30 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 
 from mmdmlora.atomic import atomic_write
+from mmdmlora.engine.export import save_merged
 from mmdmlora.models.methods.dmlora_model import DMLoRAModel
 from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
 from mmdmlora.utils import unwrapped
 
-from .export import save_merged
-
 
 @HOOKS.register_module()
 class SummaryHook(Hook):
-    """Test the model once when training ends, merge it and print what came out.
+    """Test the model once when training ends, merge it and print the results.
 
     The weights of the last epoch are tested, not those of the epoch that happens to
     be best on the test set.
 
+    - When: ``after_train``.
+    - Touches: runs the test loop, if the config has one; writes ``summary.json`` and the
+      merged model, made from the last checkpoint, into ``work_dir``.
+    - State: none.
+    - Priority: VERY_LOW, after the checkpoint is written.
+
     Args:
         merge (bool): Whether to write the merged model (``merged.pth`` with a stock
             config ``merged.py``) into the working directory. Defaults to True.
-
-    Note:
-        - When: ``after_train``.
-        - Touches: runs the test loop, if the config has one; writes ``summary.json``
-          and the merged model, made from the last checkpoint, into ``work_dir``.
-        - State: none.
-        - Priority: VERY_LOW, after the checkpoint is written.
     """
 
     priority = 'VERY_LOW'

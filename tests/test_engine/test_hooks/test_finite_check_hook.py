@@ -16,8 +16,8 @@ from tests.test_engine.toy_runner import toy_config, toy_runner
 
 CHECK = dict(type='mmdmlora.FiniteCheckHook')
 STEPS = 3  # in each epoch of the toy
-ROOT = Path(__file__).parents[2]
-MODULE = 'tests.test_engine.test_finite_check_hook'
+ROOT = Path(__file__).parents[3]
+MODULE = 'tests.test_engine.test_hooks.test_finite_check_hook'
 
 
 class SpoilHook(Hook):

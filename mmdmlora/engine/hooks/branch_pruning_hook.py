@@ -8,11 +8,10 @@ from numbers import Real
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from mmdmlora.engine.schedule import to_epochs
 from mmdmlora.models.methods.dmlora_model import CRITERIA, DMLoRAModel
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
-
-from .schedule import to_epochs
 
 # Of an interval, for fractions such as 1/3 that have no exact value.
 TOLERANCE = 1e-9
@@ -22,14 +21,33 @@ TOLERANCE = 1e-9
 class BranchPruningHook(Hook):
     """Drop branches of every adapted layer at regular intervals.
 
-    The k-th pruning is due ``begin + k * interval`` epochs after the start. It is done at
-    the start of the next epoch that isn't trained yet, all that are due together; the
-    last epoch also takes what falls inside of it. So a schedule given in fractions ends
-    with the same number of branches in a run of any length, and short trials work: a
-    run of one epoch trains what would be left in the end.
+    The k-th pruning is due ``begin + k * interval`` epochs after the start. It takes
+    place at the start of the next epoch, together with all others that are due by then.
+    Prunings that fall due during the last epoch take place at its start. So a schedule
+    in fractions ends with the same number of branches in a run of any length. With 8
+    branches:
 
-    The schedule has to come out even: it drops ``num_pruned`` branches each time and
-    has dropped all but ``min_branches`` in the last epoch.
+    ======== ========== ===== ============ ====== ======================
+    interval num_pruned begin min_branches epochs branches of each epoch
+    ======== ========== ===== ============ ====== ======================
+    2        1          0     6            6      8 8 7 7 6 6
+    2        2          0     4            6      8 8 6 6 4 4
+    1        1          2     5            6      8 8 8 7 6 5
+    0.25     1          0.5   7            8      8 8 8 8 8 8 7 7
+    0.25     1          0.5   7            4      8 8 8 7
+    0.25     1          0.5   7            1      7
+    ======== ========== ===== ============ ====== ======================
+
+    The schedule must come out even: each pruning drops exactly ``num_pruned`` branches,
+    and the last epoch is trained with ``min_branches``.
+
+    - When: ``before_train`` (checks of the schedule) and ``before_train_epoch``, so that
+      the checkpoint of an epoch holds the branches that were trained and evaluated in it.
+    - Touches: the active branches of each :class:`~mmdmlora.models.DMLoRAModel` in the
+      model, and of its averages if an ``EMAHook`` keeps some.
+    - State: none. The active branches are buffers of the model, and how many must be left
+      follows from the epoch, so a resumed run goes on where it was.
+    - Priority: NORMAL.
 
     Args:
         interval (int | float): The paper's "dropout epoch": epochs between prunings, or
@@ -37,9 +55,8 @@ class BranchPruningHook(Hook):
             Structured tasks) and 100 or 200 (slow, for Natural and Specialized).
         num_pruned (int): Down branches, and up branches, dropped each time.
             Defaults to 1.
-        min_branches (int): What is left in the end. Where the intervals leave more,
-            as the paper's slow ones do (6 of 8 with 100 of 300 epochs), say so here.
-            Defaults to 1.
+        min_branches (int): Branches in the last epoch. The paper's slow intervals leave
+            more than one, for example 6 of 8 with 100 of 300 epochs. Defaults to 1.
         criterion (str): ``random``, ``norm`` or ``merge``, see
             :meth:`~mmdmlora.models.DMLoRAModel.prune_branches`. Defaults to ``random``.
         begin (int | float): Epoch, or fraction of the run, from which the intervals are
@@ -48,17 +65,8 @@ class BranchPruningHook(Hook):
     Raises:
         ValueError: If an argument is out of range, or at the start of training if the
             model has no DMLoRA wrapper or fewer branches than ``min_branches``, if the
-            schedule doesn't reach ``min_branches`` or the last pruning would be cut
-            short, or if the run isn't counted in epochs. It names settings that do.
-
-    Note:
-        - When: ``before_train_epoch``, so that what was trained and evaluated in an
-          epoch is what its checkpoint holds.
-        - Touches: the active branches of each :class:`~mmdmlora.models.DMLoRAModel` in
-          the model. The number to keep follows from the epoch alone, so a resumed run
-          goes on where it was.
-        - State: none; the active branches are buffers of the model.
-        - Priority: NORMAL.
+            schedule doesn't come out even (the message names settings that do), or if the
+            run is counted in iterations.
     """
 
     def __init__(

@@ -1,0 +1,66 @@
+"""Refusing to resume from a checkpoint that another run wrote."""
+
+from __future__ import annotations
+
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmdmlora.engine.state_check import check_fits
+from mmdmlora.registry import HOOKS
+from mmdmlora.utils import unwrapped
+
+LAUNCH = 'launch'
+
+
+@HOOKS.register_module()
+class ResumeCheckHook(Hook):
+    """Resume only what can go on exactly as if it had never stopped.
+
+    A run with another number of processes, batch size or number of images has other
+    batches and another number of steps in an epoch. The schedules, which a resumed run
+    takes from the checkpoint, then no longer fit, and mmengine goes on without a message.
+    With another seed the images are shuffled with one seed and all else uses the other.
+    A checkpoint of another model, which mmengine loads as far as it goes, is refused too.
+
+    - When: ``before_save_checkpoint`` and, in a run that resumes,
+      ``after_load_checkpoint``.
+    - Touches: adds ``meta['launch']`` to the checkpoint. Of a checkpoint without this
+      entry only the model is checked.
+    - State: none.
+    - Priority: NORMAL.
+
+    Raises:
+        ValueError: On resuming, naming what differs.
+    """
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint['meta'][LAUNCH] = _launch(runner)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if not runner._resume:  # as in mmengine's EMAHook: there is no public name
+            return
+        ours = _launch(runner)
+        theirs = checkpoint.get('meta', {}).get(LAUNCH, ours)
+        if theirs != ours:
+            names = [name for name in ours if theirs.get(name) != ours[name]]
+            raise ValueError(
+                'the checkpoint is of a run with '
+                f'{", ".join(f"{name}={theirs.get(name)}" for name in names)}, but this '
+                f'one has {", ".join(f"{name}={ours[name]}" for name in names)}. Resume '
+                'with the same, or start anew from its weights: load_from=FILE without '
+                '--resume.'
+            )
+        model = unwrapped(runner.model)
+        check_fits(model, checkpoint['state_dict'], 'the checkpoint to resume from')
+
+
+def _launch(runner: Runner) -> dict:
+    """What decides about the batches of a run."""
+    loader = runner.train_dataloader
+    return dict(
+        processes=get_world_size(),
+        batch_size=loader.batch_size,
+        images=len(loader.dataset) if hasattr(loader.dataset, '__len__') else None,
+        seed=(runner.cfg.get('randomness') or {}).get('seed'),
+    )
