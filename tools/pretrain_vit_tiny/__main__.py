@@ -1,18 +1,14 @@
-"""Pre-train the embedded backbone: python tools/pretrain_vit_tiny.py --out FILE."""
+"""Pre-train the embedded backbone: python tools/pretrain_vit_tiny --out FILE."""
 
 from argparse import ArgumentParser
 
 import torch
+from contact_sheet import save_contact_sheet
+from measuring import measure_drawn, probe_digits
+from pretraining import pretrain
+from vit_tiny import load_backbone, save_backbone
 
 from mmdmlora.apis.cli import user_errors
-from mmdmlora.apis.pretrain import (
-    load_backbone,
-    measure_drawn,
-    pretrain,
-    probe_digits,
-    save_backbone,
-    save_contact_sheet,
-)
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Small pictures drawn by a program: letters, shapes and textures, and no digits.
 
-They pre-train the embedded backbone (``tools/pretrain_vit_tiny.py``), so that nothing
-has to be downloaded. The letters come from the fonts inside Pillow and matplotlib, the
-rest from a few lines of geometry. What doesn't make a picture's class is drawn at
-random: place, size, slant, thickness, warp, colours, sharpness, noise.
+They pre-train the embedded backbone, so that nothing has to be downloaded. The letters
+come from the fonts inside Pillow and matplotlib, the rest from a few lines of geometry.
+What doesn't make a picture's class is drawn at random: place, size, slant, thickness,
+warp, colours, sharpness, noise.
 """
 
 from __future__ import annotations
