@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from mmdmlora.apis.cli import user_errors
-from mmdmlora.datasets.check import check_task, find_tasks
-from mmdmlora.datasets.check_report import as_json, as_text
+from mmdmlora.datasets.checker import as_json, as_text, check_task, find_tasks
 
 
 def main() -> None:

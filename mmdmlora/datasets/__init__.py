@@ -1,11 +1,9 @@
 """The data sets and the table of their tasks."""
 
+from .benchmarks import FGVC, FewShotFGVC, VTAB1k, take_subset
 from .digits import Digits
-from .fewshot import FewShotFGVC
-from .fgvc import FGVC
-from .generated import GeneratedTask
-from .loading import LoadImageFromFile
-from .subset import take_subset
+from .drawn import GeneratedTask
+from .images import LoadImageFromFile
 from .tasks import (
     BENCHMARKS,
     FEWSHOT_TASKS,
@@ -17,7 +15,6 @@ from .tasks import (
     find_task,
     vtab_task,
 )
-from .vtab import VTAB1k
 
 __all__ = [
     'BENCHMARKS',

@@ -2,24 +2,8 @@
 
 import json
 
-import pytest
-
-from mmdmlora.datasets.check import check_task, find_tasks
-from mmdmlora.datasets.check_report import as_json, as_text
-from mmdmlora.datasets.layouts import LAYOUTS
-from mmdmlora.datasets.tasks import BENCHMARKS
-from tests.linked_trees import fewshot_pets, flowers, kitti, one_jpeg
-
-
-@pytest.fixture
-def source(tmp_path):
-    return one_jpeg(tmp_path / 'source' / 'a.jpg')
-
-
-@pytest.fixture
-def root(tmp_path):
-    (tmp_path / 'root').mkdir()
-    return tmp_path / 'root'
+from mmdmlora.datasets.checker import as_json, as_text, check_task, find_tasks
+from tests.linked_trees import fewshot_pets, flowers, kitti
 
 
 def reports_on(root, **options):
@@ -30,61 +14,6 @@ def replace(path, data):
     """Give a hard link content of its own."""
     path.unlink()
     path.write_bytes(data)
-
-
-# Finding
-
-
-def test_layouts_cover_the_table_of_tasks():
-    assert [layout.benchmark for layout in LAYOUTS] == list(BENCHMARKS)
-    for layout in LAYOUTS:
-        for task in layout.tasks:
-            splits = layout.splits(task)
-            assert len({split.name for split in splits}) == len(splits)
-            assert {s.options['split'] for s in splits} | {'trainval'} >= set(task.splits)
-
-
-@pytest.mark.parametrize('parent', ['.', 'vtab-1k', 'vtab', 'data', 'data/vtab-1k'])
-def test_places_of_vtab(root, source, parent):
-    kitti(root / parent, source)
-    (found,) = find_tasks(root)
-    assert (found.layout.benchmark, found.task.folder) == ('VTAB-1k', 'kitti')
-    assert found.parent == str((root / parent).resolve())
-
-
-def test_aliases_are_found(root, source):
-    kitti(root, source, 'clevr_distance')
-    (found,) = find_tasks(root)
-    assert found.task.folder == 'clevr_dist'
-
-
-def test_a_linked_parent_is_checked_once(root, source):
-    kitti(root / 'vtab-1k', source)
-    (root / 'vtab').symlink_to('vtab-1k')
-    assert len(find_tasks(root)) == 1
-
-
-def test_folders_of_other_data_sets_are_left_alone(root, source):
-    """NOAH's few-shot Flowers has the folder name of VTAB's."""
-    folder = fewshot_pets(root, source)
-    folder.rename(root / 'oxford_flowers102')
-    (root / 'eurosat' / 'Forest').mkdir(parents=True)
-    (found,) = find_tasks(root)
-    assert found.layout.benchmark == 'few-shot'
-
-
-def test_nothing_found(root):
-    with pytest.raises(ValueError, match='no benchmark lies under') as error:
-        find_tasks(root)
-    for layout in LAYOUTS:
-        assert layout.source in str(error.value)
-    with pytest.raises(ValueError, match='is not a folder'):
-        find_tasks(root / 'none')
-
-
-def test_the_folder_of_one_task_is_sent_upwards(root, source):
-    with pytest.raises(ValueError, match=f'single task of VTAB-1k.*{str(root)!r}'):
-        find_tasks(kitti(root, source))
 
 
 # Whole trees
@@ -157,7 +86,7 @@ def test_classes_without_a_test_image_are_noted(root, source):
 def test_an_image_in_many_splits_is_opened_once(root, source, monkeypatch):
     fewshot_pets(root, source)
     opened = []
-    monkeypatch.setattr('mmdmlora.datasets.check.find_file_fault', opened.append)
+    monkeypatch.setattr('mmdmlora.datasets.checker.check.find_file_fault', opened.append)
     reports_on(root)
     assert len(opened) == len(set(opened)) == 16 * 37 + 736 + 3669
 

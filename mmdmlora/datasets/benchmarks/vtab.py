@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ..registry import DATASETS
+from ...registry import DATASETS
+from ..tasks import vtab_task
 from .image_list import check_entries, read_list
 from .task_dataset import TaskDataset
-from .tasks import vtab_task
 
 
 @DATASETS.register_module()

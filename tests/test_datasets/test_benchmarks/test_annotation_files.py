@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from mmdmlora.datasets.annotation_files import read_mat
+from mmdmlora.datasets.benchmarks.annotation_files import read_mat
 
 
 @pytest.mark.parametrize('compressed', [True, False])

@@ -188,13 +188,13 @@ def test_birds(tmp_path, name):
 
 @pytest.mark.parametrize('name', ['cub', 'nabirds', 'dogs', 'cars'])
 def test_a_whole_set_is_split_with_the_papers_counts(name, monkeypatch):
-    from mmdmlora.datasets import fgvc_native
-    from mmdmlora.datasets.image_list import Entry
+    from mmdmlora.datasets.benchmarks import fgvc_author_files
+    from mmdmlora.datasets.benchmarks.image_list import Entry
 
     classes, train, val, _ = PAPER[name]
     pool = [Entry(f'{i}.jpg', i % classes, '') for i in range(train + val)]
-    monkeypatch.setitem(fgvc_native.READERS, name, lambda folder: {'train': pool})
-    splits = fgvc_native.read_native(fgvc_task(name), 'unused')
+    monkeypatch.setitem(fgvc_author_files.READERS, name, lambda folder: {'train': pool})
+    splits = fgvc_author_files.read_author_files(fgvc_task(name), 'unused')
     assert (len(splits['train']), len(splits['val'])) == (train, val)
     assert sorted([*splits['train'], *splits['val']]) == sorted(pool)
 
@@ -343,7 +343,7 @@ def test_broken_tables(tmp_path):
 def test_count_unlike_the_paper_is_a_warning(tmp_path, monkeypatch):
     messages = []
     monkeypatch.setattr(
-        'mmdmlora.datasets.task_dataset.print_log',
+        'mmdmlora.datasets.benchmarks.task_dataset.print_log',
         lambda message, **kwargs: messages.append(message),
     )
     make_json(tmp_path, 'flowers', train=10, val=10, test=1)

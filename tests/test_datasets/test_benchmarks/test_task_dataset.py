@@ -10,7 +10,7 @@ from mmengine.logging import MMLogger
 from mmdmlora.apis.browse import browse
 from mmdmlora.apis.compose import load_config
 from mmdmlora.datasets import FGVC, FewShotFGVC, LoadImageFromFile, VTAB1k
-from mmdmlora.datasets.check import check_task, find_tasks
+from mmdmlora.datasets.checker import check_task, find_tasks
 from tests.fgvc_trees import coop_set, flower_set, json_set, noah_set, plan
 from tests.trees import make_vtab_task
 
@@ -153,7 +153,7 @@ def test_what_the_system_refuses_is_not_left_out(dtd, monkeypatch):
     """A network that fails for a moment must not make the data set smaller."""
     refusal = OSError(5, 'Input/output error')
     monkeypatch.setattr(
-        'mmdmlora.datasets.loading.fileio.get',
+        'mmdmlora.datasets.images.loading.fileio.get',
         lambda *args, **kwargs: (_ for _ in ()).throw(refusal),
     )
     with pytest.raises(OSError, match='Input/output error'):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
-from ..atomic import atomic_write
-from ..registry import DATASETS
+from ...registry import DATASETS
+from .cache import read_cache, write_cache
+from .count_scenes import FEWEST, MOST, count_scene
+from .distance_scenes import DISTANCE_EDGES, dist_scene
 from .dsprites import draw_sprites
-from .scenes import DISTANCE_EDGES, FEWEST, MOST, count_scene, dist_scene, draw_scenes
+from .scenes import draw_scenes
 
 BINS = tuple(str(label) for label in range(16))
 # task: (what draws numbered images, the names of the classes)
@@ -58,8 +58,8 @@ class GeneratedTask(BaseDataset):
     ============ ======= ==========================================================
     dsprites-loc 16      the column of a white sprite, see :mod:`.dsprites`
     dsprites-ori 16      its orientation
-    count        8       how many shapes there are, 3 to 10, see :mod:`.scenes`
-    dist         6       how far the nearest object is, see :mod:`.scenes`
+    count        8       how many shapes there are, 3 to 10, see :mod:`.count_scenes`
+    dist         6       how far the nearest object is, see :mod:`.distance_scenes`
     ============ ======= ==========================================================
 
     Each task is a row of 3,000 numbered images of 64 x 64 pixels. ``train800`` is the
@@ -155,36 +155,8 @@ class GeneratedTask(BaseDataset):
         if self.cache_dir is None:
             return draw(numbers, self.seed)
         file = self.cache_dir / f'{self.task}_{part}_seed{self.seed}_v{DRAWING}.npz'
-        drawn = _read_cache(file, len(numbers), len(classes))
+        drawn = read_cache(file, len(numbers), len(classes))
         if drawn is None:
             drawn = draw(numbers, self.seed)
-            _write_cache(file, *drawn)
+            write_cache(file, *drawn)
         return drawn
-
-
-def _read_cache(
-    file: Path, num_images: int, num_classes: int
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """The images and labels in a file; None if it's missing or damaged."""
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            images, labels = arrays['images'], arrays['labels']
-    except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError):
-        return None
-    except (zipfile.BadZipFile, zlib.error):
-        return None
-    is_whole = (
-        images.shape == (num_images, 64, 64, 3)
-        and images.dtype == np.uint8
-        and labels.shape == (num_images,)
-        and labels.dtype.kind == 'i'
-        and labels.min() >= 0
-        and labels.max() < num_classes
-    )
-    return (images, labels) if is_whole else None
-
-
-def _write_cache(file: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write a file in one step: nobody finds half of it, whoever writes beside us."""
-    with atomic_write(file) as stream:
-        np.savez_compressed(stream, images=images, labels=labels)

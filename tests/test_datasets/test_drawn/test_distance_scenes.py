@@ -1,10 +1,10 @@
-"""The scenes: their labels are measured again in the pixels."""
+"""Distance scenes: their labels are measured again in the pixels."""
 
-import cv2
 import numpy as np
 import pytest
 
-from mmdmlora.datasets import scenes
+from mmdmlora.datasets.drawn import distance_scenes as scenes
+from mmdmlora.datasets.drawn.scenes import draw_scenes
 
 
 def colourful(image):
@@ -12,21 +12,8 @@ def colourful(image):
     return np.ptp(image.astype(int), axis=-1) > 40
 
 
-def test_count_is_the_number_of_patches_of_colour():
-    images, labels = scenes.draw_scenes(scenes.count_scene, range(800), 0)
-    for image, label in zip(images, labels, strict=True):
-        mask = colourful(image).astype(np.uint8)
-        assert cv2.connectedComponents(mask, connectivity=8)[0] - 1 == label + 3
-
-
-def test_area_of_colour_tells_the_count_badly():
-    images, labels = scenes.draw_scenes(scenes.count_scene, range(800), 0)
-    areas = colourful(images).sum(axis=(1, 2))
-    assert np.corrcoef(areas, labels)[0, 1] < 0.9
-
-
 def test_distance_is_the_lowest_row_of_colour():
-    images, labels = scenes.draw_scenes(scenes.dist_scene, range(900), 0)
+    images, labels = draw_scenes(scenes.dist_scene, range(900), 0)
     for image, label in zip(images, labels, strict=True):
         lowest = np.nonzero(colourful(image).any(axis=1))[0].max() + 1
         near, far = scenes.DISTANCE_EDGES[label : label + 2]

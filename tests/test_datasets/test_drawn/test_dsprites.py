@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmdmlora.datasets import dsprites
+from mmdmlora.datasets.drawn import dsprites
 
 
 def centroid(image):

@@ -220,7 +220,8 @@ def test_labels_are_the_files_not_those_of_mmpretrain(tmp_path):
 def test_noah_wins_for_its_seeds_and_the_log_says_so(tmp_path, monkeypatch):
     messages = []
     monkeypatch.setattr(
-        'mmdmlora.datasets.fewshot.print_log', lambda text, **_: messages.append(text)
+        'mmdmlora.datasets.benchmarks.fewshot.print_log',
+        lambda text, **_: messages.append(text),
     )
     noah(tmp_path, 'pets')
     coop(tmp_path, 'pets')
@@ -240,7 +241,7 @@ def test_noah_wins_for_its_seeds_and_the_log_says_so(tmp_path, monkeypatch):
 def test_count_unlike_the_paper_is_a_warning(tmp_path, monkeypatch):
     messages = []
     monkeypatch.setattr(
-        'mmdmlora.datasets.task_dataset.print_log',
+        'mmdmlora.datasets.benchmarks.task_dataset.print_log',
         lambda message, **kwargs: messages.append(message),
     )
     noah(tmp_path, 'pets')

@@ -11,11 +11,10 @@ import pytest
 from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
 
 from mmdmlora.apis.compose import load_config
-from mmdmlora.datasets import dsprites, scenes
-from mmdmlora.datasets import generated as module
-from mmdmlora.datasets.generated import GENERATED_TASKS, PARTS, GeneratedTask
+from mmdmlora.datasets.drawn import count_scenes, dsprites
+from mmdmlora.datasets.drawn.generated_task import GENERATED_TASKS, PARTS, GeneratedTask
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TASKS = {'dsprites-loc': 16, 'dsprites-ori': 16, 'count': 8, 'dist': 6}
 SIZES = {'train800': 800, 'val200': 200, 'train800val200': 1000, 'test': 2000}
 
@@ -62,7 +61,7 @@ def test_an_image_depends_on_its_number_and_the_seed_alone(task, whole):
 def test_another_process_draws_the_same(whole):
     code = (
         'import numpy as np, zlib; np.random.seed(9); '
-        'from mmdmlora.datasets.generated import GENERATED_TASKS as T; '
+        'from mmdmlora.datasets.drawn.generated_task import GENERATED_TASKS as T; '
         'print([zlib.crc32(T[t][0]([3, 1], 0)[0].tobytes()) for t in T])'
     )
     result = subprocess.run(
@@ -75,7 +74,7 @@ def test_another_process_draws_the_same(whole):
 def test_the_draws_of_a_seed_never_change():
     factors = dsprites.draw_factors([0, 1, 2999], 0)
     assert factors.tolist() == [[0, 3, 2, 23, 10], [1, 4, 25, 25, 28], [1, 2, 4, 23, 4]]
-    rng = np.random.RandomState((0, scenes.COUNT_STREAM, 5))
+    rng = np.random.RandomState((0, count_scenes.COUNT_STREAM, 5))
     assert rng.randint(1 << 30) == 855312168
 
 
@@ -95,59 +94,6 @@ def test_classes_are_balanced(task, part, whole):
         width = np.bincount([dsprites.bin_of(i, values) for i in range(values)])
         share = len(numbers) * width / values
         assert (np.abs(counts - share) < 5 * np.sqrt(share)).all()
-
-
-# Cache
-
-
-def files_in(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_cache_is_written_once_and_read(tmp_path, monkeypatch, whole):
-    folder = tmp_path / 'new' / 'cache'
-    GeneratedTask('count', 'val200', cache_dir=str(folder))
-    assert files_in(folder) == ['count_val200_seed0_v1.npz']
-
-    def never(numbers, seed):
-        raise AssertionError('drawn again')
-
-    classes = GENERATED_TASKS['count'][1]
-    monkeypatch.setitem(module.GENERATED_TASKS, 'count', (never, classes))
-    dataset = GeneratedTask('count', 'val200', cache_dir=str(folder))
-    np.testing.assert_array_equal(dataset[9]['img'][..., ::-1], whole['count'][0][809])
-    with pytest.raises(AssertionError, match='drawn again'):
-        GeneratedTask('count', 'val200', seed=1, cache_dir=str(folder))
-
-
-@pytest.mark.parametrize('damage', ['empty', 'cut', 'flipped', 'text', 'shape', 'labels'])
-def test_damaged_cache_is_drawn_again(tmp_path, damage, whole):
-    GeneratedTask('dsprites-loc', 'val200', cache_dir=tmp_path)
-    (file,) = tmp_path.iterdir()
-    data = bytearray(file.read_bytes())
-    with np.load(file) as arrays:
-        images, labels = arrays['images'], arrays['labels']
-    if damage == 'shape':
-        np.savez(file, images=images[:10], labels=labels)
-    elif damage == 'labels':
-        np.savez(file, images=images, labels=labels + 16)
-    else:
-        data[len(data) // 2] ^= 255
-        broken = {'empty': b'', 'cut': data[:-200], 'flipped': data, 'text': b'no'}
-        file.write_bytes(broken[damage])
-    dataset = GeneratedTask('dsprites-loc', 'val200', cache_dir=tmp_path)
-    images = np.stack([sample['img'] for sample in dataset])
-    np.testing.assert_array_equal(images, whole['dsprites-loc'][0][800:1000])
-    labels = whole['dsprites-loc'][1][800:1000]
-    np.testing.assert_array_equal(dataset.get_gt_labels(), labels)
-    assert module._read_cache(file, 200, 16) is not None
-    assert files_in(tmp_path) == [file.name]
-
-
-def test_pickles_are_never_loaded(tmp_path):
-    file = tmp_path / 'a.npz'
-    np.savez(file, images=np.array([{}], dtype=object), labels=np.zeros(1, int))
-    assert module._read_cache(file, 1, 2) is None
 
 
 # What a user meets

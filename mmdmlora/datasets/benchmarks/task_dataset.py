@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 
-from .loading import LoadImageFromFile, find_faults
+from ..images import LoadImageFromFile, find_faults
+from ..tasks import Task
 from .subset import check_subset, take_subset
-from .tasks import Task
 
 SHOWN = 3
 
@@ -158,7 +158,7 @@ class TaskDataset(BaseDataset):
 
     def read_split(self) -> list[dict]:
         """Return all samples of the split, as
-        :func:`~mmdmlora.datasets.image_list.check_entries` does."""
+        :func:`~mmdmlora.datasets.benchmarks.image_list.check_entries` does."""
         raise NotImplementedError
 
     @property

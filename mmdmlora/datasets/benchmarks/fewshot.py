@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from mmengine.logging import print_log
 
-from ..registry import DATASETS
+from ...registry import DATASETS
+from ..tasks import fewshot_task
 from .fewshot_lists import draw_shots, read_coop, read_noah
 from .image_list import check_entries
 from .task_dataset import TaskDataset
-from .tasks import fewshot_task
 
 SHOTS = (1, 2, 4, 8, 16)
 NOAH_SEEDS = (0, 1, 2)

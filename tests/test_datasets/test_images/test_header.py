@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from mmdmlora.datasets.image_header import TAIL, find_fault
+from mmdmlora.datasets.images.header import TAIL, find_fault
 
 
 def encoded(kind, size=40, **options):

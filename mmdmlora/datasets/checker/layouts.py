@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from mmpretrain.datasets import BaseDataset
 
-from .fewshot import COOP_FILES, NOAH_SEEDS, SHOTS, FewShotFGVC
-from .fgvc import FGVC
-from .tasks import BENCHMARKS, Task
-from .vtab import VTAB1k
+from ..benchmarks.fewshot import COOP_FILES, NOAH_SEEDS, SHOTS, FewShotFGVC
+from ..benchmarks.fgvc import FGVC
+from ..benchmarks.vtab import VTAB1k
+from ..tasks import BENCHMARKS, Task
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmdmlora.datasets import LoadImageFromFile, VTAB1k
-from mmdmlora.datasets.loading import CHUNK, find_faults, find_file_fault
+from mmdmlora.datasets.images.faults import find_file_fault
 from mmdmlora.engine.export import stock_config
 from tests.trees import make_vtab_task
 
@@ -83,7 +83,7 @@ def test_an_image_is_read_once(file, monkeypatch):
     reads = []
     get = mmcv.transforms.loading.fileio.get
     monkeypatch.setattr(
-        'mmdmlora.datasets.loading.fileio.get',
+        'mmdmlora.datasets.images.loading.fileio.get',
         lambda *args, **kwargs: reads.append(args) or get(*args, **kwargs),
     )
     load(file, backend_args={'backend': 'local'})
@@ -217,20 +217,3 @@ def test_a_runner_builds_ours_from_the_scope_of_the_config(tmp_path):
         )
     assert type(loader.dataset.pipeline.transforms[0]) is LoadImageFromFile
     assert torch.stack(next(iter(loader))['inputs']).shape == (2, 3, 8, 8)
-
-
-# Many files
-
-
-def test_faults_of_many_files_are_named_in_their_order():
-    paths = [str(number) for number in range(2 * CHUNK + 3)]
-    steps = []
-    faults = find_faults(
-        paths,
-        lambda path: 'ends with 7' if path.endswith('7') else None,
-        lambda *step: steps.append(step),
-    )
-    assert list(faults) == [path for path in paths if path.endswith('7')]
-    assert set(faults.values()) == {'ends with 7'}
-    assert steps[-1] == (len(paths), len(paths)) and len(steps) == 3
-    assert find_faults([], str) == {}

@@ -6,17 +6,17 @@ import os
 
 import numpy as np
 
+from ..tasks import Task
 from .annotation_files import read_mat
 from .image_list import Entry
 from .subset import balanced_order
-from .tasks import Task
 
 Splits = dict[str, list[Entry]]
 
 SPLIT_SEED = 0
 
 
-def read_native(task: Task, folder: str) -> Splits:
+def read_author_files(task: Task, folder: str) -> Splits:
     """Read all splits of an FGVC task.
 
     Where the authors give no validation split, a share of their training images is it:

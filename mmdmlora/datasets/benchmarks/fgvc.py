@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from reprlib import repr as shorten
 
-from ..registry import DATASETS
-from .annotation_files import read_json
-from .fgvc_native import read_native
-from .image_list import Entry, check_entries
+from ...registry import DATASETS
+from ..tasks import fgvc_task
+from .fgvc_author_files import read_author_files
+from .fgvc_vpt_lists import read_vpt_list
+from .image_list import check_entries
 from .task_dataset import TaskDataset
-from .tasks import fgvc_task
 
 # The folder that the paths of VPT's lists start from.
 JSON_FOLDERS = {'cub': 'images', 'nabirds': 'images', 'dogs': 'Images'}
@@ -104,10 +103,10 @@ class FGVC(TaskDataset):
         folder = self.img_prefix
         files = {s: os.path.join(folder, f'{s}.json') for s in ('train', 'val', 'test')}
         if any(map(os.path.isfile, files.values())):
-            splits = {s: _read_json(files[s]) for s in {'train', *wanted}}
+            splits = {s: read_vpt_list(files[s]) for s in {'train', *wanted}}
             folder = os.path.join(folder, JSON_FOLDERS.get(self.task.name, ''))
         else:
-            splits = read_native(self.task, folder)
+            splits = read_author_files(self.task, folder)
         ids = sorted({entry.label for entry in splits['train']})
         if len(ids) != self.task.num_classes:
             raise ValueError(
@@ -125,29 +124,3 @@ class FGVC(TaskDataset):
                 )
             entries.append(entry._replace(label=labels[entry.label]))
         return check_entries(entries, folder, self.task.num_classes)
-
-
-def _read_json(file: str) -> list[Entry]:
-    """Read one of VPT's lists. Its ids are integers, for CUB as text ('001')."""
-    if not os.path.isfile(file):
-        raise ValueError(
-            f'{file!r} does not exist, but another of the three lists does. Put '
-            'train.json, val.json and test.json there, or none of them.'
-        )
-    ids = read_json(file)
-    if not isinstance(ids, dict) or not ids:
-        raise ValueError(
-            f'{file} is not a list of VPT: expected {{"<image path>": <class id>, ...}}. '
-            'Fetch it again.'
-        )
-    entries = []
-    for path, id_ in ids.items():
-        if isinstance(id_, str) and id_.isdecimal() and len(id_) < 10:
-            id_ = int(id_)
-        if type(id_) is not int:
-            raise ValueError(
-                f'{file}, key {path!r}: the class id {shorten(id_)} is not an integer. '
-                'Fetch the file again.'
-            )
-        entries.append(Entry(path, id_, f'{file}, key {path!r}'))
-    return entries
