@@ -8,8 +8,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from mmdmlora.datasets.check import SplitReport, check_task, find_tasks
-from mmdmlora.datasets.check_report import as_json, as_text
+from mmdmlora.datasets.checker import (
+    SplitReport,
+    as_json,
+    as_text,
+    check_task,
+    find_tasks,
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

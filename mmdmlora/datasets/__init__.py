@@ -2,12 +2,10 @@
 
 import mmdmlora.registry  # noqa: F401, loads mmpretrain before others do
 
+from .benchmarks import FGVC, FewShotFGVC, VTAB1k, take_subset
 from .digits import Digits
-from .fewshot import FewShotFGVC
-from .fgvc import FGVC
-from .generated import GeneratedTask
-from .loading import LoadImageFromFile
-from .subset import take_subset
+from .drawn import GeneratedTask
+from .images import LoadImageFromFile
 from .tasks import (
     BENCHMARKS,
     FEWSHOT_TASKS,
@@ -19,7 +17,6 @@ from .tasks import (
     find_task,
     vtab_task,
 )
-from .vtab import VTAB1k
 
 __all__ = [
     'BENCHMARKS',

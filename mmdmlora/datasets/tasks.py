@@ -86,52 +86,60 @@ def _normalise(name: str) -> str:
     return name.lower().replace('-', '').replace('_', '')
 
 
-# (name, folder, number of classes, number of test images, aliases of the folder...)
+def _task(
+    benchmark: str,
+    name: str,
+    num_classes: int,
+    num_images: dict[str, int],
+    folders: Sequence[str],
+    group: str | None = None,
+) -> Task:
+    """A task from a row of a table below: ``folders`` are its folder and the aliases."""
+    folder, *aliases = folders
+    group = group or benchmark
+    return Task(benchmark, name, folder, tuple(aliases), group, num_classes, num_images)
+
+
+# (name, number of classes, number of test images, names of the folder...)
 _VTAB = {
     'Natural': (
-        ('cifar100', 'cifar', 100, 10_000, 'cifar100'),
-        ('caltech101', 'caltech101', 102, 6_084),
-        ('dtd', 'dtd', 47, 1_880),
-        ('flowers102', 'oxford_flowers102', 102, 6_149, 'flowers102'),
-        ('pets', 'oxford_iiit_pet', 37, 3_669, 'oxford_pet', 'pets', 'pet'),
-        ('svhn', 'svhn', 10, 26_032),
-        ('sun397', 'sun397', 397, 21_750),
+        ('cifar100', 100, 10_000, 'cifar', 'cifar100'),
+        ('caltech101', 102, 6_084, 'caltech101'),
+        ('dtd', 47, 1_880, 'dtd'),
+        ('flowers102', 102, 6_149, 'oxford_flowers102', 'flowers102'),
+        ('pets', 37, 3_669, 'oxford_iiit_pet', 'oxford_pet', 'pets', 'pet'),
+        ('svhn', 10, 26_032, 'svhn'),
+        ('sun397', 397, 21_750, 'sun397'),
     ),
     'Specialized': (
-        ('camelyon', 'patch_camelyon', 2, 32_768, 'camelyon'),
-        ('eurosat', 'eurosat', 10, 5_400),
-        ('resisc45', 'resisc45', 45, 6_300),
-        ('retinopathy', 'diabetic_retinopathy', 5, 42_670, 'retinopathy'),
+        ('camelyon', 2, 32_768, 'patch_camelyon', 'camelyon'),
+        ('eurosat', 10, 5_400, 'eurosat'),
+        ('resisc45', 45, 6_300, 'resisc45'),
+        ('retinopathy', 5, 42_670, 'diabetic_retinopathy', 'retinopathy'),
     ),
     'Structured': (
-        ('clevr-count', 'clevr_count', 8, 15_000),
-        ('clevr-dist', 'clevr_dist', 6, 15_000, 'clevr_distance'),
-        ('dmlab', 'dmlab', 6, 22_735),
-        ('kitti', 'kitti', 4, 711),
-        ('dsprites-loc', 'dsprites_loc', 16, 73_728, 'dsprites_position'),
-        ('dsprites-ori', 'dsprites_ori', 16, 73_728, 'dsprites_orientation'),
-        ('smallnorb-azi', 'smallnorb_azi', 18, 12_150, 'smallnorb_azimuth'),
-        ('smallnorb-ele', 'smallnorb_ele', 9, 12_150, 'smallnorb_elevation'),
+        ('clevr-count', 8, 15_000, 'clevr_count'),
+        ('clevr-dist', 6, 15_000, 'clevr_dist', 'clevr_distance'),
+        ('dmlab', 6, 22_735, 'dmlab'),
+        ('kitti', 4, 711, 'kitti'),
+        ('dsprites-loc', 16, 73_728, 'dsprites_loc', 'dsprites_position'),
+        ('dsprites-ori', 16, 73_728, 'dsprites_ori', 'dsprites_orientation'),
+        ('smallnorb-azi', 18, 12_150, 'smallnorb_azi', 'smallnorb_azimuth'),
+        ('smallnorb-ele', 9, 12_150, 'smallnorb_ele', 'smallnorb_elevation'),
     ),
 }
 
 VTAB_TASKS: tuple[Task, ...] = tuple(
-    Task(
-        benchmark='VTAB-1k',
-        name=name,
-        folder=folder,
-        aliases=tuple(aliases),
-        group=group,
-        num_classes=num_classes,
-        num_images={
-            'train800': 800,
-            'val200': 200,
-            'train800val200': 1000,
-            'test': num_test,
-        },
+    _task(
+        'VTAB-1k',
+        name,
+        num_classes,
+        {'train800': 800, 'val200': 200, 'train800val200': 1000, 'test': num_test},
+        folders,
+        group,
     )
     for group, rows in _VTAB.items()
-    for name, folder, num_classes, num_test, *aliases in rows
+    for name, num_classes, num_test, *folders in rows
 )
 
 # (name, number of classes, images in train, val and test, names of the folder...)
@@ -144,21 +152,14 @@ _FGVC = (
 )
 
 FGVC_TASKS: tuple[Task, ...] = tuple(
-    Task(
-        benchmark='FGVC',
-        name=name,
-        folder=folder,
-        aliases=tuple(aliases),
-        group='FGVC',
-        num_classes=num_classes,
-        num_images={
-            'train': num_train,
-            'val': num_val,
-            'trainval': num_train + num_val,
-            'test': num_test,
-        },
+    _task(
+        'FGVC',
+        name,
+        num_classes,
+        {'train': train, 'val': val, 'trainval': train + val, 'test': test},
+        folders,
     )
-    for name, num_classes, num_train, num_val, num_test, folder, *aliases in _FGVC
+    for name, num_classes, train, val, test, *folders in _FGVC
 )
 
 _FLOWERS_ALIASES = ('oxford_flowers102', 'oxford-flowers102')
@@ -173,16 +174,14 @@ _FEWSHOT = (
 )
 
 FEWSHOT_TASKS: tuple[Task, ...] = tuple(
-    Task(
-        benchmark='few-shot',
-        name=name,
-        folder=folder,
-        aliases=tuple(aliases),
-        group='few-shot',
-        num_classes=num_classes,
-        num_images={'train': num_classes, 'val': num_val, 'test': num_test},
+    _task(
+        'few-shot',
+        name,
+        num_classes,
+        {'train': num_classes, 'val': val, 'test': test},
+        folders,
     )
-    for name, num_classes, num_val, num_test, folder, *aliases in _FEWSHOT
+    for name, num_classes, val, test, *folders in _FEWSHOT
 )
 
 BENCHMARKS: dict[str, tuple[Task, ...]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mmdmlora.datasets import FGVC
-from mmdmlora.datasets.annotation_files import read_json, read_mat
+from mmdmlora.datasets.benchmarks.annotation_files import read_json, read_mat
 from tests.test_reliability.hostile_tool import Case, refusal, refused
 
 MIB = 2**20

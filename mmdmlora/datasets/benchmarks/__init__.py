@@ -1,0 +1,8 @@
+"""The benchmarks that are read from disk: VTAB-1k, FGVC and few-shot FGVC."""
+
+from .fewshot import FewShotFGVC
+from .fgvc import FGVC
+from .subset import take_subset
+from .vtab import VTAB1k
+
+__all__ = ['FGVC', 'FewShotFGVC', 'VTAB1k', 'take_subset']
