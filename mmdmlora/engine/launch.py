@@ -67,10 +67,12 @@ def _export_torch_variables(launcher: str) -> None:
 
 
 def prepare_distributed(cfg: Config) -> None:
-    """Make a distributed run work where no GPU is; change nothing where one is.
+    """Make a distributed run of a config work.
 
-    It starts the process group with the backend gloo, which the Runner then finds and
-    uses, and has the model wrapped without device ids.
+    Where the model leaves trained parameters out of some steps, it is wrapped with
+    ``find_unused_parameters=True``, unless the config says otherwise. Where no GPU is,
+    the process group is started with the backend gloo, which the Runner then finds and
+    uses, and the model is wrapped without device ids.
 
     Args:
         cfg (Config): The config of the run; ``cfg.launcher`` counts. Without a GPU its
@@ -81,7 +83,13 @@ def prepare_distributed(cfg: Config) -> None:
         ValueError: If the launcher is unknown or its environment variables are missing.
     """
     launcher = cfg.get('launcher', 'none')
-    if launcher == 'none' or not _without_gpu():
+    if launcher == 'none':
+        return
+    if _leaves_parameters_out(cfg.get('model')):
+        cfg.setdefault('find_unused_parameters', True)
+        if cfg.get('model_wrapper_cfg') is not None:
+            cfg.model_wrapper_cfg.setdefault('find_unused_parameters', True)
+    if not _without_gpu():
         return
     if launcher not in ('pytorch', *RANK_VARIABLES):
         raise ValueError(
@@ -98,6 +106,20 @@ def prepare_distributed(cfg: Config) -> None:
             cfg.model_wrapper_cfg.find_unused_parameters = cfg.find_unused_parameters
     if _type_name(cfg.model_wrapper_cfg, DDP) == DDP:
         cfg.model_wrapper_cfg.setdefault('device_ids', None)
+
+
+def _leaves_parameters_out(node: object) -> bool:
+    """Whether a model's config has a wrapper that draws branches or holds scales."""
+    if isinstance(node, list | tuple):
+        return any(map(_leaves_parameters_out, node))
+    if not isinstance(node, dict):
+        return False
+    draws = _type_name(node, '') == 'DMLoRAModel' and node.get('num_branches', 8) > 1
+    return (
+        draws
+        or bool(node.get('learn_scale'))
+        or any(map(_leaves_parameters_out, node.values()))
+    )
 
 
 def drop_invalid_worker_options(cfg: Config) -> None:

@@ -33,12 +33,12 @@ def test_ranks_draw_alike_and_end_equal(tmp_path, options):
     assert one['seen'] != two['seen'], 'both ranks trained on the same images'
     assert one['drawn'] == two['drawn']
     assert len({str(step) for step in one['drawn']}) > 1
-    assert not one['find_unused_parameters'] and not two['find_unused_parameters']
+    assert one['find_unused_parameters'] and two['find_unused_parameters']
     assert one['state_dict'].keys() == two['state_dict'].keys()
     for name, tensor in one['state_dict'].items():
         assert torch.equal(tensor, two['state_dict'][name]), name
     masks = [t for n, t in one['state_dict'].items() if n.endswith('_active')]
-    assert {int(mask.sum()) for mask in masks} == {2}
+    assert len(masks) == 2 and all((mask.sum(1) == 2).all() for mask in masks)
 
 
 def test_shell_scripts_train_and_test(tmp_path):

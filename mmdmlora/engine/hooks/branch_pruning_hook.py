@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from numbers import Real
 
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import nn
 
 from mmdmlora.engine.schedule import to_epochs
 from mmdmlora.models.methods.dmlora_model import CRITERIA, DMLoRAModel
@@ -111,11 +112,18 @@ class BranchPruningHook(Hook):
             )
 
     def before_train_epoch(self, runner: Runner) -> None:
-        for model in self._models(runner):
+        models = self._models(runner)
+        averages = [self._wrappers(average) for average in _averages(runner)]
+        for place, model in enumerate(models):
             before = model.num_branches
             target = self.target(runner.epoch, runner.max_epochs, model.total_branches)
             if target < before:
-                model.prune_branches(before - target, self.criterion, self.min_branches)
+                model.prune_branches(
+                    before - target,
+                    self.criterion,
+                    self.min_branches,
+                    [wrappers[place] for wrappers in averages],
+                )
                 runner.logger.info(
                     f'Epoch {runner.epoch + 1}: branches {before} -> {target}'
                 )
@@ -196,11 +204,19 @@ class BranchPruningHook(Hook):
         )
 
     @staticmethod
-    def _models(runner: Runner) -> list[DMLoRAModel]:
-        models = [m for m in find_wrappers(runner.model) if isinstance(m, DMLoRAModel)]
+    def _wrappers(model: nn.Module) -> list[DMLoRAModel]:
+        return [m for m in find_wrappers(model) if isinstance(m, DMLoRAModel)]
+
+    def _models(self, runner: Runner) -> list[DMLoRAModel]:
+        models = self._wrappers(runner.model)
         if not models:
             raise ValueError(
                 'BranchPruningHook needs a DMLoRAModel in the model. Remove the hook '
                 '(default_hooks.branch_pruning=None) or use that wrapper.'
             )
         return models
+
+
+def _averages(runner: Runner) -> list[nn.Module]:
+    """The averages of the model that EMAHooks keep."""
+    return [h.ema_model.module for h in runner.hooks if isinstance(h, EMAHook)]

@@ -91,15 +91,17 @@ class FiniteCheckHook(Hook):
 
 def _not_finite(state: dict[str, Tensor]) -> list[str]:
     """Names of floating tensors that hold NaN or infinity."""
-    floating = {
-        name: tensor
-        for name, tensor in state.items()
-        if isinstance(tensor, Tensor) and tensor.is_floating_point()
-    }
-    if not floating:
-        return []
-    finite = torch.stack([t.detach().isfinite().all().cpu() for t in floating.values()])
-    return [name for name, ok in zip(floating, finite.tolist(), strict=True) if not ok]
+    by_device: dict[torch.device, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel():
+            by_device.setdefault(tensor.device, {})[name] = tensor.detach()
+    names: set[str] = set()
+    for tensors in by_device.values():
+        largest = torch._foreach_norm(list(tensors.values()), float('inf'))
+        # One copy from the device for all.
+        finite = torch.stack([norm.float() for norm in largest]).isfinite().tolist()
+        names |= {name for name, ok in zip(tensors, finite, strict=True) if not ok}
+    return [name for name in state if name in names]
 
 
 def _broken_weights(runner: Runner) -> list[str]:

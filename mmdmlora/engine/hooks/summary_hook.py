@@ -19,6 +19,8 @@ from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
 from mmdmlora.utils import unwrapped
 
+SHARE = 'share of all parameters'
+
 
 @HOOKS.register_module()
 class SummaryHook(Hook):
@@ -62,7 +64,7 @@ class SummaryHook(Hook):
         with atomic_write(path) as stream:
             stream.write(f'{json.dumps(summary, indent=2)}\n'.encode())
         width = max(map(len, summary))
-        lines = [f'  {name:<{width}}  {_text(v)}' for name, v in summary.items()]
+        lines = [f'  {name:<{width}}  {_text(name, v)}' for name, v in summary.items()]
         runner.logger.info('\n'.join([f'Summary ({path})', *lines]))
 
 
@@ -71,7 +73,7 @@ def _sizes(model: nn.Module) -> dict:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     sizes: dict = {
         'trained parameters': trained,
-        'share of all parameters': trained / total,
+        SHARE: trained / total,
     }
     for wrapper in find_wrappers(model):
         if isinstance(wrapper, DMLoRAModel):
@@ -97,7 +99,7 @@ def _merge(runner: Runner, model: nn.Module, checkpoint: str) -> str:
     return str(out)
 
 
-def _text(value: object) -> str:
+def _text(name: str, value: object) -> str:
     if isinstance(value, dict):
         values = list(value.values())
         return (
@@ -105,5 +107,5 @@ def _text(value: object) -> str:
             f'mean {sum(values) / len(values):.4g}'
         )
     if isinstance(value, float):
-        return f'{100 * value:.2f} %' if value < 1 else f'{value:.2f}'
+        return f'{100 * value:.2f} %' if name == SHARE else f'{value:.2f}'
     return f'{value:,}' if isinstance(value, int) else str(value)
