@@ -18,9 +18,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..atomic import atomic_write
 from ..datasets.digits import Digits
 from ..datasets.drawn import CLASSES, GROUPS, LETTERS, SIZE, draw_batch
+from ..io import atomic_write
 from ..models.pretrained import load_pretrained
 
 EMBED_DIMS = 96

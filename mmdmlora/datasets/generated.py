@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
-from ..atomic import atomic_write
+from ..io import atomic_write
 from ..registry import DATASETS
 from .dsprites import draw_sprites
 from .scenes import DISTANCE_EDGES, FEWEST, MOST, count_scene, dist_scene, draw_scenes

@@ -14,11 +14,14 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from mmdmlora.atomic import atomic_write, remove_partial_files
+from mmdmlora.io import (
+    LateRemoval,
+    atomic_backend_args,
+    atomic_write,
+    load_checkpoint_file,
+    remove_partial_files,
+)
 from mmdmlora.registry import HOOKS
-
-from .file_backends import BACKEND, LateRemoval
-from .safe_load import load_checkpoint_file
 
 POINTER = 'last_checkpoint'
 
@@ -72,7 +75,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if '://' not in self.out_dir:
             if not self.file_client_args and not self.backend_args:
-                self.backend_args = dict(backend=BACKEND)
+                self.backend_args = atomic_backend_args()
             self._adopt_recorded(runner)
             if is_main_process():
                 self._clean_up(runner)

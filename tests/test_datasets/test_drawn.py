@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from mmdmlora.apis.pretrain import VIT_TINY, extract, load_backbone
 from mmdmlora.datasets.drawn import CLASSES, FONTS, GROUPS, LETTERS, draw, draw_batch
-from mmdmlora.engine.safe_load import WEIGHTS_DIR
+from mmdmlora.io.schemes import WEIGHTS_DIR
 
 WEIGHTS = WEIGHTS_DIR / 'vit-tiny_drawn.safetensors'
 
