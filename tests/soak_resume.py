@@ -33,7 +33,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmdmlora.apis.run import prepare
-from mmdmlora.atomic import ENDING
+from mmdmlora.io.atomic import ENDING
 from mmdmlora.registry import HOOKS
 from tests.peft_runner import DMLORA, config
 

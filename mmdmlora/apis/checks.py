@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import Runner
 
+from mmdmlora.io import load_checkpoint
 from mmdmlora.utils import unwrapped
 
 from .compose import LOADERS
@@ -194,7 +195,7 @@ def check_start(runner: Runner, load_from: str) -> None:
     Raises:
         ValueError: Naming a tensor of each side.
     """
-    loaded = CheckpointLoader.load_checkpoint(load_from, map_location='cpu')
+    loaded = load_checkpoint(load_from)
     names = [name.removeprefix('module.') for name in loaded.get('state_dict', loaded)]
     model = unwrapped(runner.model)
     ours = [*model.state_dict(), *dict(model.named_parameters())]

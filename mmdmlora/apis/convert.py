@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import safetensors.torch
-from mmengine.runner import CheckpointLoader
 
-import mmdmlora.engine  # noqa: F401, the safe loaders
-from mmdmlora.atomic import atomic_save, atomic_write
+from mmdmlora.io import atomic_save, atomic_write, load_checkpoint
 from mmdmlora.models.convert import Architecture, convert_backbone
 
 from .checks import check_output
@@ -37,7 +35,7 @@ def convert_file(source: str, out: str | Path, force: bool = False) -> Architect
         raise ValueError(f'{str(out)!r} exists: name another file, or use --force.')
     check_output(out, 'DST')
     try:
-        loaded = CheckpointLoader.load_checkpoint(source, map_location='cpu')
+        loaded = load_checkpoint(source)
         architecture, state = convert_backbone(loaded)
     except FileNotFoundError as error:
         raise ValueError(f'there is no file {source!r}.') from error

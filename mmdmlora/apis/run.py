@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import CheckpointLoader, Runner, set_random_seed
+from mmengine.runner import Runner, set_random_seed
 
 from mmdmlora.engine.export import save_merged
 from mmdmlora.engine.launch import (
@@ -16,6 +16,7 @@ from mmdmlora.engine.launch import (
     prepare_distributed,
 )
 from mmdmlora.engine.state_check import check_fits
+from mmdmlora.io import install_safe_loaders, load_checkpoint
 from mmdmlora.registry import MODELS
 from mmdmlora.utils import unwrapped
 
@@ -54,13 +55,16 @@ def prepare(config: Config) -> Config:
 
     Adds the hooks that a resumable training needs and those that guard it where a config
     lacks them, takes the crash-safe checkpoint hook for mmengine's, so that stock configs
-    can be used too, and adapts the launch to the machine.
+    can be used too, and adapts the launch to the machine. For the whole process it
+    replaces mmengine's checkpoint loaders: see
+    :func:`~mmdmlora.io.schemes.install_safe_loaders`.
 
     Raises:
         ValueError: If the working directory can't be written, the backbone's checkpoint
             or the data is missing, a number can't be one, mixed precision is asked for
             without a GPU, or the run is shorter than its warm-up.
     """
+    install_safe_loaders()
     if config.get('work_dir'):
         check_writable(config.work_dir, 'Name another folder with --work-dir.')
     check_files(config)
@@ -137,6 +141,7 @@ def merge(config: Config, checkpoint: str, out: str) -> Path:
         ValueError: If ``out`` can't be written, the checkpoint doesn't fit or the method
             can't be merged.
     """
+    install_safe_loaders()
     check_output(out, 'OUT')
     check_files(Config(dict(model=config.to_dict()['model'])))
     init_default_scope(config.get('default_scope', 'mmdmlora'))
@@ -151,7 +156,7 @@ def merge(config: Config, checkpoint: str, out: str) -> Path:
 def _check_complete(model: torch.nn.Module, checkpoint: str) -> dict:
     """Load a checkpoint and refuse one that doesn't hold what the model trains."""
     try:
-        loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+        loaded = load_checkpoint(checkpoint)
     except FileNotFoundError as error:
         raise ValueError(
             f'there is no checkpoint {checkpoint!r}: name one that training has written, '

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
-from mmdmlora.atomic import atomic_save, atomic_write
+from mmdmlora.io import atomic_save, atomic_write
 from mmdmlora.models.merging import merge_model
 from mmdmlora.models.peft_model import PEFTModel
 from mmdmlora.registry import MODELS

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
+
+from mmdmlora.io import load_checkpoint
 
 from .convert import PREFIXES, convert_backbone, unwrap
 
@@ -21,8 +22,9 @@ def load_pretrained(
     Args:
         backbone: The network; its own hooks may adapt tensors, such as a position
             embedding for another image size.
-        checkpoint: A path or URL, in any form that mmengine's loader accepts. A file of
-            another library is converted by
+        checkpoint: A path, URL or name, as
+            :func:`~mmdmlora.io.schemes.load_checkpoint` takes it. A file of another
+            library is converted by
             :func:`~mmdmlora.models.convert.convert_backbone`.
         prefix: What stands before the backbone's names in the file. Found by itself
             among the usual ones if None.
@@ -32,7 +34,7 @@ def load_pretrained(
             shape, or the backbone has no place for one of its tensors.
     """
     try:
-        loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+        loaded = load_checkpoint(checkpoint)
     except FileNotFoundError as error:
         raise ValueError(
             f'no backbone checkpoint at {checkpoint!r}: put the file there, or name '

@@ -11,7 +11,7 @@ from mmengine.runner import load_checkpoint
 from safetensors.torch import load_file, save_file
 
 from mmdmlora.apis.convert import convert_file
-from mmdmlora.engine import load_checkpoint_file
+from mmdmlora.io import load_checkpoint_file
 from tests.backbones import build, layouts, outputs
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'convert_backbone.py'

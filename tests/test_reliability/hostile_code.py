@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mmdmlora.atomic import atomic_save
-from mmdmlora.engine import load_checkpoint_file
+from mmdmlora.io import atomic_save, load_checkpoint_file
 from tests.test_reliability.hostile_tool import (
     Case,
     Runs,

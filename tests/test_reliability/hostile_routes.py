@@ -12,9 +12,10 @@ from unittest import mock
 import torch
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
-from mmengine.runner import CheckpointLoader
 
+from mmdmlora.io import load_checkpoint
 from tests import peft_runner
+from tests.test_io.with_safe_loaders import safe_loaders_installed
 from tests.test_reliability.hostile_code import SYSTEM, opens, saved
 from tests.test_reliability.hostile_tool import Case, attack, refusal, unsafe_load
 from tests.test_reliability.tool import DMLORA, LORA, run_options, run_tool
@@ -45,7 +46,10 @@ def _write_configs(file: Path, trace: Path, meta: dict, hub: dict) -> None:
 def _resume(file: Path) -> str:
     runner = peft_runner.runner(file.parent, epochs=2)
     runner.call_hook('before_run')
-    with mock.patch('mmengine.logging.message_hub.print_log') as warn:
+    with (
+        safe_loaders_installed(),
+        mock.patch('mmengine.logging.message_hub.print_log') as warn,
+    ):
         runner.resume(str(file))
     assert not warn.called, warn.call_args_list
     runner.train()
@@ -57,7 +61,8 @@ class _Inferencer(BaseInferencer):
 
 
 def _infer(file: Path) -> None:
-    _Inferencer(weights=str(file))
+    with safe_loaders_installed():
+        _Inferencer(weights=str(file))
 
 
 def _config(load, tell=refusal, meta=(), hub=()) -> Case:
@@ -81,7 +86,7 @@ def _from_address(file: Path) -> None:
         threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         try:
             address = f'http://127.0.0.1:{server.server_port}/{file.name}'
-            CheckpointLoader.load_checkpoint(address, logger='silent')
+            load_checkpoint(address)
         finally:
             server.shutdown()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmdmlora.engine import load_checkpoint_file
+from mmdmlora.io import load_checkpoint_file
 
 Case = Callable[[Path], str]
 

@@ -6,7 +6,7 @@ from mmpretrain.models.backbones import VisionTransformer
 from safetensors.torch import load_file
 from vit_tiny import VIT_TINY, extract, load_backbone
 
-from mmdmlora.engine.safe_load import WEIGHTS_DIR
+from mmdmlora.io.schemes import WEIGHTS_DIR
 
 WEIGHTS = WEIGHTS_DIR / 'vit-tiny_drawn.safetensors'
 

@@ -11,7 +11,7 @@ from drawn_pictures import SIZE
 from mmpretrain.models.backbones import VisionTransformer
 from torch import Tensor
 
-from mmdmlora.atomic import atomic_write
+from mmdmlora.io import atomic_write
 from mmdmlora.models.pretrained import load_pretrained
 
 EMBED_DIMS = 96

@@ -14,9 +14,13 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from mmdmlora.atomic import atomic_write, remove_partial_files
-from mmdmlora.engine.file_backends import BACKEND, LateRemoval
-from mmdmlora.engine.safe_load import load_checkpoint_file
+from mmdmlora.io import (
+    LateRemoval,
+    atomic_backend_args,
+    atomic_write,
+    load_checkpoint_file,
+    remove_partial_files,
+)
 from mmdmlora.registry import HOOKS
 
 POINTER = 'last_checkpoint'
@@ -72,7 +76,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if '://' not in self.out_dir:
             if not self.file_client_args and not self.backend_args:
-                self.backend_args = dict(backend=BACKEND)
+                self.backend_args = atomic_backend_args()
             self._adopt_recorded(runner)
             if is_main_process():
                 self._clean_up(runner)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import Runner
 from torch import nn
 
-from mmdmlora.atomic import atomic_write
 from mmdmlora.engine.export import save_merged
+from mmdmlora.io import atomic_write, load_checkpoint
 from mmdmlora.models.methods.dmlora_model import DMLoRAModel
 from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.models.peft_model import find_wrappers
@@ -87,7 +87,7 @@ def _sizes(model: nn.Module) -> dict:
 
 def _merge(runner: Runner, model: nn.Module, checkpoint: str) -> str:
     """Merge the weights of a checkpoint (with EMA: the averaged ones)."""
-    state = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    state = load_checkpoint(checkpoint)
     trained = copy.deepcopy(model)
     trained.load_state_dict(state['state_dict'])
     out = Path(runner.work_dir) / 'merged.pth'

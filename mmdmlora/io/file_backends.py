@@ -1,4 +1,4 @@
-"""Storage backends, in mmengine's sense, for files that must not be lost."""
+"""File backends, in mmengine's sense, for files that must not be lost."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
 
-from mmdmlora.atomic import atomic_write
+from .atomic import atomic_write
 
-BACKEND = 'mmdmlora.AtomicBackend'
+NAME = 'mmdmlora.AtomicBackend'
 
 
 class AtomicBackend(LocalBackend):
@@ -22,11 +22,25 @@ class AtomicBackend(LocalBackend):
         self.put(obj.encode(encoding), filepath)
 
 
-register_backend(BACKEND, AtomicBackend, force=True)
+def atomic_backend_args() -> dict[str, str]:
+    """The ``backend_args`` that make mmengine write through :class:`AtomicBackend`.
+
+    mmengine finds a backend by its name only, so this registers the name first. A second
+    call changes nothing.
+    """
+    register_backend(NAME, AtomicBackend, force=True)
+    return dict(backend=NAME)
 
 
 class LateRemoval:
-    """A file backend that notes what to remove instead of removing it."""
+    """A file backend that only notes which files are to be removed.
+
+    Args:
+        backend (BaseStorageBackend): The backend that does everything else.
+
+    Attributes:
+        removed (list[str]): The paths to remove later, in the order of the calls.
+    """
 
     def __init__(self, backend: BaseStorageBackend) -> None:
         self.backend = backend

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mmdmlora.atomic import atomic_write, remove_partial_files
+from mmdmlora.io.atomic import atomic_write, remove_partial_files
 
 
 def names(folder):
@@ -56,7 +56,7 @@ def test_a_killed_writer_leaves_a_partial_file_that_is_found_later(tmp_path):
     file = tmp_path / 'x.bin'
     file.write_bytes(b'old')
     code = (
-        'import os, signal, sys; from mmdmlora.atomic import atomic_write\n'
+        'import os, signal, sys; from mmdmlora.io.atomic import atomic_write\n'
         'with atomic_write(sys.argv[1]) as stream:\n'
         '    stream.write(bytes(100)); stream.flush()\n'
         '    os.kill(os.getpid(), signal.SIGKILL)'

@@ -1,0 +1,36 @@
+"""Files in and out: the lowest layer, which imports nothing else of this package.
+
+| file | what it does |
+|---|---|
+| ``atomic.py`` | writes a file whole or not at all |
+| ``file_backends.py`` | the same for mmengine's file backends |
+| ``schemes.py`` | loads a checkpoint from a path, a web address or a name |
+| ``safe_load.py`` | loads a checkpoint file without running code from it |
+| ``refusals.py`` | finds the files that must not be loaded, and explains why |
+| ``stock_objects.py`` | rebuilds the objects that stock OpenMMLab checkpoints pickle |
+| ``plain.py`` | turns a checkpoint into plain data that loads safely, and back |
+| ``nested.py`` | replaces values inside nested containers |
+
+Importing it changes nothing in other packages. :func:`install_safe_loaders` does, when it
+is called.
+"""
+
+from .atomic import atomic_save, atomic_write, remove_partial_files
+from .file_backends import AtomicBackend, LateRemoval, atomic_backend_args
+from .plain import from_plain, to_plain
+from .safe_load import load_checkpoint_file
+from .schemes import install_safe_loaders, load_checkpoint
+
+__all__ = [
+    'AtomicBackend',
+    'LateRemoval',
+    'atomic_backend_args',
+    'atomic_save',
+    'atomic_write',
+    'from_plain',
+    'install_safe_loaders',
+    'load_checkpoint',
+    'load_checkpoint_file',
+    'remove_partial_files',
+    'to_plain',
+]
