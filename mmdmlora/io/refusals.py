@@ -156,8 +156,9 @@ def _reason(message: str) -> str:
     if found := re.search(r'GLOBAL (\S+)', message):
         return f'it asks for {found[1]}, which may run code'
     if found := re.search(r'Unsupported operand (\d+)', message):
-        operation = pickletools.code2op.get(chr(int(found[1])))
-        name = operation.name if operation else found[1]
+        code = chr(int(found[1]))
+        names = {each.code: each.name for each in pickletools.opcodes}
+        name = names.get(code, found[1])
         return (
             f'it uses the pickle operation {name}, which torch.save never writes and '
             'which may run code'

@@ -152,5 +152,6 @@ def _drop_configs(checkpoint: dict) -> None:
         (hub.get('runtime_info'), ('cfg',)),
         (hub.get('resumed_keys'), ('cfg',)),
     ):
-        for key in keys if isinstance(holder, dict) else ():
-            holder.pop(key, None)
+        if isinstance(holder, dict):
+            for key in keys:
+                holder.pop(key, None)

@@ -28,7 +28,10 @@ from .nested import replace_nested
 class StandIn:
     """Stands in for any class or function; its plain form is None."""
 
-    def __new__(cls, *args):
+    args: tuple
+    state: Any
+
+    def __new__(cls, *args: Any) -> StandIn:
         self = super().__new__(cls)
         self.args, self.state = args, None
         return self
