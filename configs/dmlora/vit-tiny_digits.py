@@ -3,7 +3,7 @@
     python tools/train.py configs/dmlora/vit-tiny_digits.py
 
 Learning rate, scale and pruning interval were chosen on the validation images, see
-docs/embedded_task.md.
+docs/embedded_task.md. They are a row of the table in mmdmlora/apis/tuned.py.
 """
 
 _base_ = [
@@ -12,9 +12,6 @@ _base_ = [
     '../_base_/tasks/digits.py',
 ]
 from mmdmlora.apis.compose import compose
+from mmdmlora.apis.tuned import tuned
 
-globals().update(compose(_base_))
-
-model['backbone']['scale'] = 10.0
-optim_wrapper = dict(optimizer=dict(lr=5e-3))
-default_hooks = dict(branch_pruning=dict(interval=1 / 30, min_branches=1))
+globals().update(compose(_base_, **tuned('dmlora', 'vit-tiny_digits')))

@@ -2,7 +2,8 @@
 
 The file ``configs/<method>/<backbone>_<task>.py`` names three files below
 ``configs/_base_``. Where it exists it is read; where it doesn't, :func:`load_config`
-builds the same from the name, so no combination needs a copy.
+builds the same from the name, so no combination needs a file. Tuned settings are in
+:mod:`.tuned`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmdmlora.datasets.tasks import BENCHMARKS, find_task
+from mmdmlora.datasets.tasks import BENCHMARKS, Task, find_task
+
+from .tuned import tuned
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # The argument of a sizing step, and whether it wants a pair of lengths.
@@ -24,54 +27,74 @@ SIZES = dict(
     RandomCrop=('crop_size', False),
     CenterCrop=('crop_size', False),
 )
-TEMPLATE = """_base_ = [
-    '../_base_/backbones/{backbone}.py',
-    '../_base_/methods/{method}.py',
-    '../_base_/tasks/{task}.py',
-]
-from mmdmlora.apis.compose import compose
-
-globals().update(compose(_base_))
-"""
 
 
-def compose(base: dict) -> dict:
-    """What an experiment's config adds to its bases.
+def compose(base: dict, **changes) -> dict:
+    """Compose an experiment from its bases and its own changes.
+
+    In a config file::
+
+        globals().update(
+            compose(_base_, method=dict(scale=10.0), train_cfg=dict(max_epochs=100))
+        )
 
     Args:
         base: The merged bases (``_base_`` inside a config file). The backbone's gives
             ``model`` and ``input_size``, the method's gives ``method``, the task's gives
             the data loaders and pipelines and either ``benchmark`` and ``task``, names
             of the table of tasks, or ``num_classes`` and perhaps ``group``.
+        **changes: Settings that replace those of the bases. They are merged like a child
+            config (``_delete_=True`` included) before anything is composed, so
+            ``method``, ``input_size`` or ``train_pipeline`` can be changed, too;
+            ``model`` is the classifier before it is wrapped.
 
     Returns:
-        dict: ``model`` with the backbone wrapped by the method and a head for the
-        task's classes, and the data loaders with their task and pipelines, images
-        resized to the backbone's input.
+        dict: What the config adds to its bases: the changes, ``model`` with the backbone
+        wrapped by the method and a head for the task's classes, and the data loaders
+        with their task and pipelines, images resized to the backbone's input.
     """
+    settings = _merged(base, changes)
     task = None
-    if 'task' in base:
-        task = find_task(BENCHMARKS[base['benchmark']], base['task'])
-    added: dict = dict(
-        model=dict(
-            backbone=dict(
-                _delete_=True, module=base['model']['backbone'], **base['method']
-            ),
-            head=dict(num_classes=task.num_classes if task else base['num_classes']),
-        )
+    if 'task' in settings:
+        task = find_task(BENCHMARKS[settings['benchmark']], settings['task'])
+    group = task.group if task else settings.get('group')
+    added = {key: settings[key] for key in changes}
+    if group == 'Structured' and 'structured_hooks' in settings:
+        hooks = dict(default_hooks=settings['structured_hooks'])
+        added['default_hooks'] = _merged(_merged(base, hooks), changes)['default_hooks']
+    model = settings['model']
+    num_classes = task.num_classes if task else settings['num_classes']
+    added['model'] = dict(
+        model,
+        backbone=dict(module=model['backbone'], **settings['method']),
+        head=dict(model['head'], num_classes=num_classes),
     )
     for name in LOADERS:
-        if base.get(name) is None:
-            continue
-        kind = 'train' if name == 'train_dataloader' else 'test'
-        dataset = dict(pipeline=_resized(base[f'{kind}_pipeline'], base['input_size']))
-        if task:
-            dataset['task' if task.benchmark == 'VTAB-1k' else 'name'] = task.name
-        added[name] = dict(dataset=dataset)
-    group = task.group if task else base.get('group')
-    if group == 'Structured' and 'structured_hooks' in base:
-        added['default_hooks'] = base['structured_hooks']
-    return added
+        if settings.get(name) is not None:
+            added[name] = _loader(name, settings, task)
+    # Everything is complete: nothing of the bases may be merged into it again.
+    return {
+        key: dict(value, _delete_=True) if isinstance(base.get(key), dict) else value
+        for key, value in added.items()
+    }
+
+
+def _merged(base: dict, changes: dict) -> dict:
+    """The bases with changes, merged as mmengine merges a child config."""
+    config = Config(copy.deepcopy(dict(base)))
+    config.merge_from_dict(copy.deepcopy(changes), allow_list_keys=False)
+    return config.to_dict()
+
+
+def _loader(name: str, settings: dict, task: Task | None) -> dict:
+    """A data loader with its task and its pipeline."""
+    loader = settings[name]
+    kind = 'train' if name == 'train_dataloader' else 'test'
+    pipeline = _resized(settings[f'{kind}_pipeline'], settings['input_size'])
+    dataset = dict(loader['dataset'], pipeline=pipeline)
+    if task:
+        dataset['task' if task.benchmark == 'VTAB-1k' else 'name'] = task.name
+    return dict(loader, dataset=dataset)
 
 
 def _resized(pipeline: list[dict], size: int) -> list[dict]:
@@ -123,6 +146,30 @@ def _composed(path: Path) -> Config:
                 f'no {kind} is named {name!r} (asked for by {str(path)!r}). Known are: '
                 f'{", ".join(known)}.'
             )
-    text = TEMPLATE.format(**parts).replace("'../", f"'{base.parent.resolve()}/")
+    text = config_text(**parts).replace("'../", f"'{base.parent.resolve()}/")
     composed = Config.fromstring(text, '.py')
     return Config(composed.to_dict(), cfg_text=text, filename=str(path))
+
+
+def config_text(method: str, backbone: str, task: str) -> str:
+    """The text of a config file that only names its parts.
+
+    Args:
+        method: A file of ``configs/_base_/methods``.
+        backbone: A file of ``configs/_base_/backbones``.
+        task: A file of ``configs/_base_/tasks``.
+    """
+    experiment = f'{backbone}_{task}'
+    imports, changes = '', ''
+    if tuned(method, experiment):
+        imports = 'from mmdmlora.apis.tuned import tuned\n'
+        changes = f', **tuned({method!r}, {experiment!r})'
+    return f"""_base_ = [
+    '../_base_/backbones/{backbone}.py',
+    '../_base_/methods/{method}.py',
+    '../_base_/tasks/{task}.py',
+]
+from mmdmlora.apis.compose import compose
+{imports}
+globals().update(compose(_base_{changes}))
+"""

@@ -48,16 +48,34 @@ REQUIRED_HOOKS = dict(
 )
 STOCK_CHECKPOINT_HOOK = ('CheckpointHook', 'mmengine.CheckpointHook')
 CHECKPOINT_HOOK = 'mmdmlora.CrashSafeCheckpointHook'
+# What a test leaves out of a config, and the hooks that steer a training or end it.
+TRAINING_SETTINGS = (
+    'train_dataloader',
+    'train_cfg',
+    'val_dataloader',
+    'val_cfg',
+    'val_evaluator',
+    'optim_wrapper',
+    'param_scheduler',
+    'auto_scale_lr',
+    'load_from',
+    'resume',
+)
+TRAINING_HOOKS = ('branch_pruning', 'learning_scalar', 'summary')
 
 
 def prepare(config: Config) -> Config:
     """Make a config run on a current PyTorch, in place.
 
     Adds the hooks that a resumable training needs and those that guard it where a config
-    lacks them, takes the crash-safe checkpoint hook for mmengine's, so that stock configs
-    can be used too, and adapts the launch to the machine. For the whole process it
-    replaces mmengine's checkpoint loaders: see
-    :func:`~mmdmlora.io.schemes.install_safe_loaders`.
+    lacks them, replaces mmengine's checkpoint hook by the crash-safe one, so that stock
+    configs can be used too, and adapts the launch to the machine. For the whole process
+    it replaces mmengine's checkpoint loaders: see
+    :func:`~mmdmlora.io.schemes.install_safe_loaders`. A test is prepared by
+    :func:`prepare_test`.
+
+    Returns:
+        Config: The same object.
 
     Raises:
         ValueError: If the working directory can't be written, the backbone's checkpoint
@@ -86,6 +104,30 @@ def prepare(config: Config) -> Config:
     return config
 
 
+def prepare_test(config: Config, checkpoint: str) -> Config:
+    """Make a config that tests a checkpoint; the one for training stays as it is.
+
+    Only what a test needs is taken over and checked: the images for training may be
+    missing, and settings that need a GPU in training don't matter.
+
+    Args:
+        config: The config that the checkpoint was trained with.
+        checkpoint: A checkpoint written by training.
+
+    Raises:
+        ValueError: See :func:`prepare`.
+    """
+    settings = config.to_dict()
+    hooks = settings.get('default_hooks', {})
+    settings = {k: v for k, v in settings.items() if k not in TRAINING_SETTINGS}
+    settings['default_hooks'] = {
+        name: hook for name, hook in hooks.items() if name not in TRAINING_HOOKS
+    }
+    prepared = prepare(Config(settings, filename=config.filename))
+    prepared.load_from = checkpoint
+    return prepared
+
+
 def train(config: Config) -> None:
     """Train as a config says; the summary hook tests and merges at the end.
 
@@ -105,23 +147,17 @@ def test(config: Config, checkpoint: str) -> dict[str, float]:
     """Test a checkpoint of the config's model.
 
     Args:
-        config: The config that the checkpoint was trained with.
+        config: The config that the checkpoint was trained with; it isn't changed.
         checkpoint: A checkpoint written by training.
 
     Returns:
         dict[str, float]: The metrics.
 
     Raises:
-        ValueError: If the checkpoint doesn't hold everything that the config trains.
+        ValueError: See :func:`prepare`, or if the checkpoint doesn't hold everything
+            that the config trains.
     """
-    config.load_from, config.resume = None, False
-    prepare(config)
-    config.load_from = checkpoint
-    config.train_dataloader = config.train_cfg = config.optim_wrapper = None
-    config.param_scheduler = None
-    for name in ('branch_pruning', 'learning_scalar', 'summary'):
-        config.default_hooks.pop(name, None)
-    runner = Runner.from_cfg(config)
+    runner = Runner.from_cfg(prepare_test(config, checkpoint))
     _check_complete(runner.model, checkpoint)
     return runner.test()
 

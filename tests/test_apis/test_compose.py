@@ -7,7 +7,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmdmlora.apis.compose import TEMPLATE, load_config
+from mmdmlora.apis.compose import config_text, load_config
+from mmdmlora.apis.tuned import TUNED, tuned
 from mmdmlora.datasets.tasks import BENCHMARKS, find_task
 from mmdmlora.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 
@@ -87,7 +88,7 @@ def test_every_file_builds_and_shows_its_command(path):
 def test_a_file_starts_from_what_its_name_composes(path):
     backbone, task = path.stem.split('_', 1)
     parts = dict(backbone=backbone, method=path.parent.name, task=task)
-    assert TEMPLATE.format(**parts).strip() in path.read_text()
+    assert config_text(**parts).strip() in path.read_text()
 
 
 @pytest.mark.parametrize(
@@ -109,11 +110,11 @@ def test_every_combination_composes(names):
     'name',
     [
         'lora/vit-b16_vtab-clevr-count.py',
-        'linear/vit-tiny_digits.py',
         'dmlora/vit-b16_fgvc-nabirds.py',
         'lora/vit-tiny_fgvc-cub.py',
         'dmlora/vit-b16_fewshot-food101.py',
         'lora/vit-tiny_fewshot-cars.py',
+        *(f'{method}/vit-tiny_digits.py' for method in PARTS['methods']),
     ],
 )
 def test_composed_configs_build(name):
@@ -181,6 +182,85 @@ def test_structured_tasks_prune_fast():
     drawn = load_config(CONFIGS / 'dmlora/vit-tiny_generated-count.py')
     intervals = [c.default_hooks.branch_pruning.interval for c in (fast, slow, drawn)]
     assert intervals == pytest.approx([1 / 30, 1 / 3, 1 / 30])
+
+
+def written(folder: Path, name: str, call: str) -> Config:
+    """A config of one's own: the bases that a name means, and this call."""
+    backbone, task = name.split('/')[1].split('_', 1)
+    text = config_text(name.split('/')[0], backbone, task)
+    text = text.replace("'../", f"'{CONFIGS}/").partition('globals()')[0]
+    file = folder / 'own.py'
+    file.write_text(f'{text}globals().update(compose(_base_, {call}))\n')
+    return load_config(file)
+
+
+def test_changes_are_merged_before_the_parts_are_composed(tmp_path):
+    cfg = written(
+        tmp_path,
+        'dmlora/vit-b16_vtab-dtd',
+        'method=dict(scale=10.0, rank=4), input_size=64, '
+        'model=dict(backbone=dict(img_size=64)), '
+        'train_dataloader=dict(batch_size=8), '
+        'optim_wrapper=dict(optimizer=dict(lr=5e-3)), '
+        'default_hooks=dict(branch_pruning=dict(interval=0.1), timer=None)',
+    )
+    plain = load_config(CONFIGS / 'dmlora/vit-b16_vtab-dtd.py')
+    expected = plain.to_dict()
+    expected['method'].update(scale=10.0, rank=4)
+    expected['model']['backbone'].update(scale=10.0, rank=4)
+    expected['model']['backbone']['module']['img_size'] = 64
+    expected['input_size'] = 64
+    expected['optim_wrapper']['optimizer']['lr'] = 5e-3
+    expected['default_hooks']['branch_pruning']['interval'] = 0.1
+    expected['default_hooks']['timer'] = None
+    expected['train_dataloader']['batch_size'] = 8
+    for name in ('train_dataloader', 'test_dataloader'):
+        expected[name]['dataset']['pipeline'][1]['scale'] = (64, 64)
+    assert cfg.to_dict() == expected
+
+
+def test_a_change_can_replace_what_the_bases_say(tmp_path):
+    cfg = written(
+        tmp_path,
+        'dmlora/vit-tiny_digits',
+        "method=dict(_delete_=True, type='mmdmlora.LoRAModel', rank=2), "
+        "model=dict(head=dict(_delete_=True, type='LinearClsHead', in_channels=96)), "
+        "optim_wrapper=dict(_delete_=True, optimizer=dict(type='SGD', lr=1.0))",
+    )
+    backbone = dict(cfg.model.backbone)
+    del backbone['module']
+    assert backbone == cfg.method == dict(type='mmdmlora.LoRAModel', rank=2)
+    assert cfg.model.head == dict(type='LinearClsHead', in_channels=96, num_classes=10)
+    assert cfg.optim_wrapper == dict(optimizer=dict(type='SGD', lr=1.0))
+
+
+def test_a_change_comes_after_the_hooks_of_structured_tasks(tmp_path):
+    cfg = written(
+        tmp_path,
+        'dmlora/vit-tiny_generated-count',
+        'default_hooks=dict(branch_pruning=dict(min_branches=4))',
+    )
+    hook = cfg.default_hooks.branch_pruning
+    assert (hook.interval, hook.min_branches) == (1 / 30, 4)
+    assert hook.type == 'BranchPruningHook' and 'summary' in cfg.default_hooks
+
+
+def test_tuned_settings_stand_in_the_configs():
+    for experiment, methods in TUNED.items():
+        for method, changes in methods.items():
+            cfg = load_config(CONFIGS / method / f'{experiment}.py').to_dict()
+            rate = changes['optim_wrapper']['optimizer']['lr']
+            assert cfg['optim_wrapper']['optimizer']['lr'] == rate
+            assert changes.get('method', {}).items() <= cfg['model']['backbone'].items()
+            for name, hook in changes.get('default_hooks', {}).items():
+                assert hook.items() <= cfg['default_hooks'][name].items()
+    assert TUNED['vit-tiny_digits'].keys() == set(PARTS['methods'])
+
+
+def test_tuned_settings_are_copies():
+    tuned('dmlora', 'vit-tiny_digits')['method']['scale'] = 0
+    assert tuned('dmlora', 'vit-tiny_digits')['method']['scale'] == 10.0
+    assert tuned('dmlora', 'vit-b16_vtab-dtd') == {}
 
 
 def test_a_childs_hooks_do_not_drop_the_parents(tmp_path):

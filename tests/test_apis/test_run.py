@@ -161,6 +161,30 @@ def test_checkpoint_of_another_config_is_refused(tmp_path):
     assert not (tmp_path / 'm.pth').exists()
 
 
+def test_a_test_leaves_the_config_as_it_is(tmp_path):
+    trained(tmp_path)
+    cfg = experiment(tmp_path, load_from='another.pth', resume=True)
+    before = copy.deepcopy(cfg.to_dict())
+    api.test(cfg, str(tmp_path / f'epoch_{EPOCHS}.pth'))
+    assert cfg.to_dict() == before
+
+
+def test_a_test_is_prepared_from_what_it_needs(tmp_path):
+    cfg = experiment(tmp_path, load_from='another.pth', resume=True)
+    cfg.default_hooks.branch_pruning = dict(type='BranchPruningHook', interval=1)
+    cfg.train_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.train_cfg.max_epochs = 0
+    prepared = api.prepare_test(cfg, 'trained.pth')
+    assert prepared.load_from == 'trained.pth'
+    assert not {*api.TRAINING_SETTINGS} & {*prepared} - {'load_from'}
+    assert not {*api.TRAINING_HOOKS} & {*prepared.default_hooks}
+    assert {*api.REQUIRED_HOOKS} <= {*prepared.default_hooks}
+    assert prepared.test_dataloader == cfg.test_dataloader
+    with pytest.raises(ValueError, match='nowhere'):
+        api.prepare(cfg)
+
+
 def test_missing_checkpoint(tmp_path):
     with pytest.raises(ValueError, match="no checkpoint '.*none.pth'"):
         api.test(experiment(tmp_path), str(tmp_path / 'none.pth'))
