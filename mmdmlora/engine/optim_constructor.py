@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIMIZERS
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
+from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmdmlora.utils import quiet
 
@@ -26,7 +28,8 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             ``.log_scale``, the scales get no weight decay.
 
     Raises:
-        ValueError: If nothing in the model is trained, or the optimizer is unknown.
+        ValueError: If nothing in the model is trained, the optimizer is unknown, or
+            distributed training lacks ``find_unused_parameters=True`` where it is needed.
     """
 
     def __init__(
@@ -45,6 +48,18 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                     f'optim_wrapper.optimizer.type={name} is no optimizer: check the '
                     'spelling (AdamW, SGD), or import its module with custom_imports.'
                 )
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        is_parallel = isinstance(model, DistributedDataParallel)
+        if is_parallel and not model.find_unused_parameters:
+            for wrapper in find_wrappers(model):
+                if wrapper.needs_find_unused_parameters:
+                    raise ValueError(
+                        f'{type(wrapper).__name__} trains other parameters in other '
+                        'steps: set find_unused_parameters=True in the config (or in '
+                        'its model_wrapper_cfg).'
+                    )
+        return super().__call__(model)
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from mmengine.optim import build_optim_wrapper
 
 from mmdmlora.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from tests.peft_runner import DMLORA
-from tests.tiny import classifier_config, images
+from tests.single_process_group import single_process_group
+from tests.tiny import classifier_config, images, wrapped
 
 
 def build(paramwise_cfg=None, wrapper=DMLORA, **optimizer):
@@ -68,3 +70,23 @@ def test_learning_rate_schedulers_see_every_group():
     optimizer.step()
     scheduler.step()
     assert [g['lr'] for g in optimizer.param_groups] == pytest.approx([0.01, 0.01])
+
+
+@pytest.mark.parametrize('unused', [False, True])
+@pytest.mark.parametrize('method', ['LoRAModel', 'DMLoRAModel'])
+def test_distributed_training_needs_its_setting(tmp_path, method, unused):
+    """Held scales and branches that weren't drawn have no gradient."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = wrapped(method, rank=2, learn_scale=True)
+    config = dict(
+        constructor='mmdmlora.PEFTOptimWrapperConstructor',
+        optimizer=dict(type='SGD', lr=1),
+    )
+    with single_process_group(tmp_path):
+        parallel = DistributedDataParallel(model, find_unused_parameters=unused)
+        if unused:
+            assert build_optim_wrapper(parallel, config).param_groups
+        else:
+            with pytest.raises(ValueError, match='find_unused_parameters=True'):
+                build_optim_wrapper(parallel, config)

@@ -91,15 +91,15 @@ class FiniteCheckHook(Hook):
 
 def _not_finite(state: dict[str, Tensor]) -> list[str]:
     """Names of floating tensors that hold NaN or infinity."""
-    by_device: dict[torch.device, dict[str, Tensor]] = {}
+    alike: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
     for name, tensor in state.items():
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel():
-            by_device.setdefault(tensor.device, {})[name] = tensor.detach()
+            alike.setdefault((tensor.device, tensor.dtype), {})[name] = tensor.detach()
     names: set[str] = set()
-    for tensors in by_device.values():
+    for tensors in alike.values():
         largest = torch._foreach_norm(list(tensors.values()), float('inf'))
         # One copy from the device for all.
-        finite = torch.stack([norm.float() for norm in largest]).isfinite().tolist()
+        finite = torch.stack(largest).isfinite().tolist()
         names |= {name for name, ok in zip(tensors, finite, strict=True) if not ok}
     return [name for name in state if name in names]
 
