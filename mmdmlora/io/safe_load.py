@@ -102,11 +102,18 @@ def _read_npz(stream: BinaryIO, device: str) -> dict[str, torch.Tensor]:
         for name in archive.files:
             try:
                 array = archive[name]
-            except ValueError:
-                reason = f'its array {name!r} can not be read as numbers'
-                raise RefusedFile(reason, SAVE_NUMBERS) from None
+            except ValueError as error:
+                has_objects = 'allow_pickle' in str(error)
+                what = (
+                    'holds Python objects, which may run code'
+                    if has_objects
+                    else 'can not be read as numbers'
+                )
+                raise RefusedFile(
+                    f"the array '{name}.npy' {what}", SAVE_NUMBERS
+                ) from None
             if array.dtype.kind not in 'biufc':
-                reason = f'its array {name!r} holds {array.dtype}, no type of numbers'
+                reason = f"the array '{name}.npy' holds {array.dtype}, no type of numbers"
                 raise RefusedFile(reason, SAVE_NUMBERS)
             tensors[name] = torch.as_tensor(array, device=device)
     return tensors

@@ -99,6 +99,7 @@ def fake_runner(model: torch.nn.Module, epoch: int, run: int) -> SimpleNamespace
         max_epochs=run,
         logger=logging.getLogger('mmdmlora.tests'),
         optim_wrapper=SimpleNamespace(param_groups=[]),
+        hooks=[],
     )
 
 
