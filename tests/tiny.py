@@ -135,3 +135,14 @@ def paths_of(layer: nn.Module, pairs: dict[str, tuple[int, int]]) -> tuple:
         tuple((adapter.up[j],) for adapter, (_, j) in drawn),
         None,
     )
+
+
+def drawn_parameters(model: nn.Module) -> set[str]:
+    """The names of the branches that the latest training forward drew."""
+    names = {id(p): n for n, p in model.named_parameters()}
+    return {
+        names[id(branch)]
+        for name, pairs in model.draws.drawn().items()
+        for i, j in pairs
+        for branch in (model.adapters[name].down[i], model.adapters[name].up[j])
+    }

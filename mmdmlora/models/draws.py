@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from .drawing import draw_batch, draw_images, named_adapters, read_pairs
 from .layers.adapted_layer import AdaptedLayer, Paths
-from .layers.low_rank_update import Routing
 from .layers.mix_lora import MixLoRA
 from .leftover_gradients import drop_zero_gradients, find_differentiable
 from .recomputation import Interval, Recomputation, current_recomputation, now
@@ -23,7 +22,7 @@ from .writes import Writes
 MODES = ('batch', 'sample')
 # Forwards whose draws a later recomputation may ask for.
 REMEMBERED = 64
-# Of the process alone: no copy has it.
+# What belongs to running forwards: no copy has it.
 PASSING = (
     '_known',
     '_history',
@@ -64,11 +63,7 @@ class Draws(nn.Module):
         super().__init__()
         self.layers = dict(layers)
         self.mode = mode
-        self.names = [
-            name if part == 'all' else f'{name}.{part}'
-            for name, layer in layers.items()
-            for part in layer.adapters
-        ]
+        self.names = [name for name, _ in named_adapters(self.layers)]
         counts = [len(adapter.down) for adapter in self.adapters()]
         exists = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
         self.register_buffer('seed', torch.tensor(seed % 2**63))
@@ -82,7 +77,7 @@ class Draws(nn.Module):
 
     def adapters(self) -> list[MixLoRA]:
         """The adapters in the order of the masks' rows."""
-        return [a for layer in self.layers.values() for a in layer.adapters.values()]
+        return [adapter for _, adapter in named_adapters(self.layers)]
 
     def sync(self) -> None:
         """Bring what the host knows up to date; costs nothing if nothing has changed."""
@@ -187,19 +182,7 @@ class Draws(nn.Module):
         """
         if self._current is None:
             raise RuntimeError('nothing is drawn yet: call the wrapper in training mode.')
-        pairs: dict[str, list[tuple[int, int]]] = {}
-        names = iter(self.names)
-        for layer, paths in zip(self.layers.values(), self._current, strict=True):
-            for part, adapter in enumerate(layer.adapters.values()):
-                kinds = []
-                for kind, branches in enumerate((adapter.down, adapter.up)):
-                    places = [0] if paths[2] is None else paths[2][kind][:, part].int()
-                    if isinstance(places, Tensor):
-                        places = places.argmax(1).tolist()
-                    slots = paths[kind][part]
-                    kinds.append([_index(slots[place], branches) for place in places])
-                pairs[next(names)] = list(zip(*kinds, strict=True))
-        return pairs
+        return read_pairs(self.layers, self._current)
 
     @torch.compiler.disable
     def recall(self, layer: AdaptedLayer) -> Paths:
@@ -242,10 +225,7 @@ class Draws(nn.Module):
         self._fixed: list[Paths] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what belongs to running forwards: no copy has it."""
-        passing = ('_known', '_history', '_last_repeat', '_suspects', '_inputs')
-        passing += ('_current', '_fixed')
-        return {k: v for k, v in self.__dict__.items() if k not in passing}
+        return {k: v for k, v in self.__dict__.items() if k not in PASSING}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -267,63 +247,15 @@ class Draws(nn.Module):
         """Draw for the next step."""
         self.sync()
         self._check_parameters()
-        draw = self._draw_batch if self.mode == 'batch' else self._draw_images
-        paths = draw(images)
+        if self.mode == 'batch':
+            paths = draw_batch(self.layers, self._seed, self._step)
+        else:
+            device = self.step.device
+            paths = draw_images(self.layers, self._seed, self._step, images, device)
         self.step.add_(1)
         self._step += 1
         self._known = self._writes()
         return paths
-
-    def _draw_batch(self, images: int) -> list[Paths]:
-        pairs = (
-            draw_pair(self._seed, self._step, name, *adapter.active_indices)
-            for name, adapter in zip(self.names, self.adapters(), strict=True)
-        )
-        paths: list[Paths] = []
-        for layer in self.layers.values():
-            drawn = [(a, next(pairs)) for a in layer.adapters.values()]
-            downs = tuple((a.down[i],) for a, (i, _) in drawn)
-            paths.append((downs, tuple((a.up[j],) for a, (_, j) in drawn), None))
-        return paths
-
-    def _draw_images(self, images: int) -> list[Paths]:
-        places, width = self._draw_places(images), self.down_active.shape[1]
-        masks = places[..., None] == np.arange(width)  # (2, images, adapters, n)
-        device = self.step.device
-        masks_there = torch.from_numpy(masks)
-        if device.type == 'cuda':
-            masks_there = masks_there.pin_memory()
-        masks_there = masks_there.to(device, non_blocking=True)
-        used = masks.any(1)
-        paths: list[Paths] = []
-        row = 0
-        for layer in self.layers.values():
-            adapters = list(layer.adapters.values())
-            n = max(len(kind) for a in adapters for kind in a.active_indices)
-            rows = range(row, row := row + len(adapters))
-            downs, ups = (
-                tuple(
-                    _slots(getattr(a, name), a.active_indices[kind], used[kind, r], n)
-                    for a, r in zip(adapters, rows, strict=True)
-                )
-                for kind, name in enumerate(('down', 'up'))
-            )
-            routing = Routing(*masks_there[:, :, rows.start : rows.stop, :n])
-            paths.append((downs, ups, routing))
-        return paths
-
-    def _draw_places(self, images: int) -> np.ndarray:
-        """For each image its branches, counted among the active ones.
-
-        Returns:
-            np.ndarray: ``(2, images, adapters)``, down and up.
-        """
-        drawn = []
-        for name, adapter in zip(self.names, self.adapters(), strict=True):
-            numbers = draw_numbers(self._seed, self._step, name, 2 * images)
-            counts = [[len(kind)] for kind in adapter.active_indices]
-            drawn.append(numbers.reshape(2, images) % counts)
-        return np.stack(drawn, -1)
 
     def _repeat(self, repeated: Recomputation) -> list[Paths]:
         if repeated == self._last_repeat:
@@ -360,65 +292,6 @@ class Draws(nn.Module):
                 'parameters, is not supported. The trained part is small: use '
                 'DistributedDataParallel.'
             )
-
-
-def draw_numbers(seed: int, step: int, layer: str, count: int) -> np.ndarray:
-    """Uniform numbers from 0 to 2**32 - 1: a function of the arguments alone.
-
-    Args:
-        seed (int): Seed of the run.
-        step (int): Number of the training forward, from 0.
-        layer (str): Name of the adapter.
-        count (int): How many.
-
-    Returns:
-        np.ndarray: ``(count,)``, uint32.
-    """
-    key = f'{seed}/{step}/{layer}'.encode()
-    return np.frombuffer(hashlib.shake_128(key).digest(4 * count), '<u4')
-
-
-def draw_pair(
-    seed: int, step: int, layer: str, down: Sequence[int], up: Sequence[int]
-) -> tuple[int, int]:
-    """Draw a down and an up branch, independently and uniformly.
-
-    Args:
-        seed (int): Seed of the run.
-        step (int): Number of the training forward, from 0.
-        layer (str): Name of the adapter.
-        down (Sequence[int]): Active down branches.
-        up (Sequence[int]): Active up branches.
-
-    Returns:
-        tuple[int, int]: One of ``down``, one of ``up``: a function of the arguments
-        alone.
-    """
-    i, j = draw_numbers(seed, step, layer, 2).tolist()
-    return down[i % len(down)], up[j % len(up)]
-
-
-def _slots(
-    branches: nn.ParameterList, active: Sequence[int], used: np.ndarray, n: int
-) -> tuple[Tensor, ...]:
-    """n matrices: the active branches that an image drew, and what fills the others.
-
-    A branch that no image drew must get no gradient, and the number of matrices must not
-    depend on the draw (each other number would be compiled anew). So a Parameter that
-    shares its memory, and that no optimizer knows, takes its place; the masks keep it
-    from having any effect.
-    """
-    slots = [
-        branches[index] if is_used else nn.Parameter(branches[index].detach())
-        for index, is_used in zip(active, used.tolist(), strict=False)
-    ]
-    while len(slots) < n:
-        slots.append(nn.Parameter(branches[active[0]].detach()))
-    return tuple(slots)
-
-
-def _index(branch: Tensor, branches: nn.ParameterList) -> int:
-    return next(i for i, each in enumerate(branches) if each is branch)
 
 
 def _count_images(inputs: Sequence[Any]) -> int:

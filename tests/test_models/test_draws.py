@@ -11,6 +11,7 @@ from mmdmlora.models import DMLoRAModel
 from tests.single_process_group import single_process_group
 from tests.tiny import (
     VIT,
+    drawn_parameters,
     features,
     images,
     loss_of,
@@ -39,21 +40,22 @@ def moved(model: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
     return {n for n, t in trained(model).items() if not torch.equal(t, before[n])}
 
 
-def drawn(model: DMLoRAModel) -> set[str]:
-    """The names of what the latest forward drew."""
-    names = {id(p): n for n, p in model.named_parameters()}
-    return {
-        names[id(branch)]
-        for name, pairs in model.draws.drawn().items()
-        for i, j in pairs
-        for branch in (model.adapters[name].down[i], model.adapters[name].up[j])
-    }
-
-
 def adamw(model: nn.Module, **options) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         model.trainable_parameters(), lr=0.1, weight_decay=0.1, **options
     )
+
+
+def check_steps(
+    model: nn.Module, optimizer: torch.optim.Optimizer, forward: nn.Module | None = None
+) -> None:
+    """Steps move what was drawn and nothing else."""
+    for step in range(4):
+        before = trained(model)
+        optimizer.zero_grad()
+        loss_of(forward or model, images(seed=step)).backward()
+        optimizer.step()
+        assert moved(model, before) == drawn_parameters(model)
 
 
 @pytest.mark.parametrize('draws', MODES)
@@ -65,7 +67,7 @@ def test_two_forwards_before_one_backward_train_both_draws(draws):
         losses = []
         for view in range(2):
             losses.append(loss_of(model, images(seed=2 * step + view)))
-            expected |= drawn(model)
+            expected |= drawn_parameters(model)
         optimizer.zero_grad()
         sum(losses).backward()
         optimizer.step()
@@ -104,7 +106,7 @@ def test_gradients_cleared_to_zeros_leave_other_branches_alone(
             if not clears_first and micro == 0:
                 optimizer.zero_grad(set_to_none=False)
             loss.backward()
-            expected |= drawn(model)
+            expected |= drawn_parameters(model)
         optimizer.step()
         assert moved(model, before) == expected
 
@@ -117,7 +119,7 @@ def test_lbfgs_moves_what_its_closures_drew():
     def closure():
         optimizer.zero_grad()
         loss = loss_of(model, images())
-        expected.update(drawn(model))
+        expected.update(drawn_parameters(model))
         loss.backward()
         return loss
 
@@ -153,7 +155,7 @@ def test_a_sharpness_aware_step_uses_one_draw():
         changed = {
             n for n, t in trained(model).items() if (t - before[n]).abs().max() > 1e-6
         }
-        assert changed == drawn(model)
+        assert changed == drawn_parameters(model)
 
 
 def test_draws_go_on_behind_fixed_draws():
@@ -176,12 +178,7 @@ def test_zero_redundancy_optimizer_skips_what_was_not_drawn(tmp_path):
         optimizer = ZeroRedundancyOptimizer(
             model.trainable_parameters(), torch.optim.AdamW, lr=0.1, weight_decay=0.1
         )
-        for step in range(4):
-            before = trained(model)
-            optimizer.zero_grad()
-            loss_of(model, images(seed=step)).backward()
-            optimizer.step()
-            assert moved(model, before) == drawn(model)
+        check_steps(model, optimizer)
 
 
 def test_a_gradient_scaler_that_skips_a_step_moves_nothing():
@@ -196,7 +193,7 @@ def test_a_gradient_scaler_that_skips_a_step_moves_nothing():
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
-        assert moved(model, before) == (set() if overflows else drawn(model))
+        assert moved(model, before) == (set() if overflows else drawn_parameters(model))
 
 
 @pytest.mark.parametrize('draws', MODES)
@@ -305,7 +302,7 @@ def test_a_shared_layer_that_runs_twice_uses_one_draw():
     torch.testing.assert_close(out, expected)
     out.square().sum().backward()
     grads = {n for n, p in model.named_parameters() if p.grad is not None}
-    assert grads == drawn(model)
+    assert grads == drawn_parameters(model)
 
 
 def test_calls_past_the_wrapper_are_refused_in_training_alone():
@@ -352,7 +349,7 @@ def test_methods_of_the_backbone_draw_anew():
         twin(x)
         assert model.draws.drawn() == twin.draws.drawn()
         grads = {n for n, p in model.named_parameters() if p.grad is not None}
-        assert grads == drawn(model)
+        assert grads == drawn_parameters(model)
 
 
 def test_held_parameters_do_not_count_in_clipping():
@@ -456,12 +453,7 @@ def test_distributed_training_without_the_setting_is_refused(tmp_path):
             DistributedDataParallel(model)(images())
         parallel = DistributedDataParallel(model, find_unused_parameters=True)
         optimizer = adamw(model)
-        for step in range(4):
-            before = trained(model)
-            optimizer.zero_grad()
-            loss_of(parallel, images(seed=step)).backward()
-            optimizer.step()
-            assert moved(model, before) == drawn(model)
+        check_steps(model, optimizer, parallel)
 
 
 def test_sharded_layers_are_refused(tmp_path):
@@ -518,7 +510,7 @@ def test_each_image_has_the_output_of_its_own_pairs(backbone):
 
 
 def test_per_image_draws_are_uniform_and_independent():
-    from mmdmlora.models.draws import draw_numbers
+    from mmdmlora.models.drawing import draw_numbers
 
     numbers = draw_numbers(0, 0, 'layer', 64_000).reshape(2, -1) % 4
     counts = torch.zeros(4, 4)
@@ -536,7 +528,7 @@ def test_branches_that_no_image_drew_are_untouched():
         optimizer.zero_grad()
         loss_of(model, images(batch=3, seed=step)).backward()
         optimizer.step()
-        expected = drawn(model)
+        expected = drawn_parameters(model)
         assert moved(model, before) == expected
         assert len(expected) < len(before)
 

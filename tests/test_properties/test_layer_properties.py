@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mmdmlora.models.draws import draw_pair
+from mmdmlora.models.drawing import draw_pair
 from mmdmlora.models.layers.adapted_layer import AdaptedLayer
 from mmdmlora.models.layers.mix_lora import MixLoRA
 from tests.test_properties.expected_outputs import (

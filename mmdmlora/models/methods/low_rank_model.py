@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from ..backbones import default_low_rank_targets
+from ..drawing import named_adapters
 from ..layers.adapted_layer import AdaptedLayer
 from ..layers.mix_lora import MixLoRA
 from ..peft_model import PEFTModel
@@ -48,13 +49,7 @@ class LowRankModel(PEFTModel):
 
         layers = self._insert(find_targets(self.module, targets, settings), adapted)
         self._adapted_layers = layers
-        self._register(
-            {
-                name if part == 'all' else f'{name}.{part}': adapter
-                for name, layer in layers.items()
-                for part, adapter in layer.adapters.items()
-            }
-        )
+        self._register(dict(named_adapters(layers)))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if getattr(self, '_is_replica', False):

@@ -7,8 +7,16 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from mmdmlora.models.draws import draw_pair
-from tests.tiny import features, images, loss_of, randomize, train_steps, wrapped
+from mmdmlora.models.drawing import draw_pair
+from tests.tiny import (
+    drawn_parameters,
+    features,
+    images,
+    loss_of,
+    randomize,
+    train_steps,
+    wrapped,
+)
 
 QUANTILE = {8: 26.12, 15: 37.70}  # chi-square, p = 0.001, by degrees of freedom
 
@@ -28,16 +36,6 @@ def branches(model) -> dict[str, torch.Tensor]:
         n: p.detach().clone()
         for n, p in model.named_parameters()
         if '.down.' in n or '.up.' in n
-    }
-
-
-def drawn_names(model) -> set[str]:
-    names = {id(p): n for n, p in model.named_parameters()}
-    return {
-        names[id(branch)]
-        for name, pairs in model.draws.drawn().items()
-        for i, j in pairs
-        for branch in (model.adapters[name].down[i], model.adapters[name].up[j])
     }
 
 
@@ -138,7 +136,7 @@ def test_branches_not_drawn_are_untouched(optimizer):
         optim.zero_grad()
         loss_of(model, images(seed=step)).backward()
         optim.step()
-        chosen = drawn_names(model)
+        chosen = drawn_parameters(model)
         for name, value in branches(model).items():
             assert (name in chosen) or torch.equal(value, before[name]), name
             state = optim.state[model.get_parameter(name)]
@@ -167,7 +165,7 @@ def test_a_closure_leaves_undrawn_branches_untouched(by_name):
         before = branches(model)
         loss = optim.step(closure=closure) if by_name else optim.step(closure)
         changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
-        assert changed == drawn_names(model)
+        assert changed == drawn_parameters(model)
         assert loss > 0
 
 
@@ -181,7 +179,7 @@ def test_a_closure_may_leave_the_gradients_to_others():
     loss_of(model, images()).backward()
     optim.step(lambda: 0.0)
     changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
-    assert changed == drawn_names(model)
+    assert changed == drawn_parameters(model)
 
 
 def test_gradient_accumulation_touches_the_union_of_draws():
@@ -193,7 +191,7 @@ def test_gradient_accumulation_touches_the_union_of_draws():
         before, union = branches(model), set()
         for micro in range(2):
             loss_of(model, images(seed=micro)).backward()
-            union |= drawn_names(model)
+            union |= drawn_parameters(model)
         optim.step()
         optim.zero_grad()
         changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
@@ -207,13 +205,13 @@ def test_a_skipped_step_does_not_leak_into_the_next():
     optim = torch.optim.AdamW(model.trainable_parameters(), lr=0.1)
     model.train()
     loss_of(model, images()).backward()
-    skipped = drawn_names(model)
+    skipped = drawn_parameters(model)
     optim.zero_grad()
     before = branches(model)
     loss_of(model, images()).backward()
     optim.step()
     changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
-    assert changed == drawn_names(model) != skipped
+    assert changed == drawn_parameters(model) != skipped
 
 
 def test_forward_without_gradients_does_not_mark_branches():
@@ -227,7 +225,7 @@ def test_forward_without_gradients_does_not_mark_branches():
     loss_of(model, images()).backward()
     optim.step()
     changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
-    assert changed == drawn_names(model)
+    assert changed == drawn_parameters(model)
 
 
 @pytest.mark.parametrize('use_reentrant', [False, True])
@@ -285,7 +283,7 @@ def test_a_copy_trains_by_the_same_rules():
     loss_of(model, images()).backward()
     optim.step()
     changed = {n for n, v in branches(model).items() if not torch.equal(v, before[n])}
-    assert changed == drawn_names(model)
+    assert changed == drawn_parameters(model)
 
 
 @pytest.mark.parametrize('criterion', ['random', 'norm', 'merge'])
