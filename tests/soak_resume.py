@@ -276,7 +276,8 @@ def soak(setup: Setup, kills: int) -> Outcome:
         if outcome.kills == kills:
             break
         # Uniform from the start on, with the length at which the kills use up the run.
-        wanted = 0.8 * seconds_an_epoch * (setup.epochs - epoch) / (kills - outcome.kills)
+        # Half of it, because a machine may get faster than it was in the first run.
+        wanted = 0.5 * seconds_an_epoch * (setup.epochs - epoch) / (kills - outcome.kills)
         beyond = wanted + math.sqrt(wanted**2 + 2 * wanted * startup)
         delay = random.uniform(0, startup + beyond)
         if not wait_and_kill(attempt, killed, delay, aims=outcome.kills % 3 == 2):

@@ -4,6 +4,9 @@ Hooks stand in `default_hooks`, by name: a child config that sets one of them, o
 `custom_hooks` list of its own, keeps all others.
 """
 
+_base_ = []  # mmengine takes a config without it, but with imports, for its other kind
+from mmdmlora.engine.required_hooks import required_hooks
+
 default_scope = 'mmdmlora'
 custom_imports = dict(imports=['mmdmlora'])
 
@@ -11,19 +14,8 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(
-        type='CrashSafeCheckpointHook',
-        interval=1,
-        max_keep_ckpts=1,
-        save_best='accuracy/top1',
-        rule='greater',
-    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    epoch_seed=dict(type='EpochSeedHook'),
-    resume_check=dict(type='ResumeCheckHook'),
-    num_class_check=dict(type='NumClassCheckHook'),
-    finite_check=dict(type='FiniteCheckHook'),
-    plain_checkpoint=dict(type='PlainCheckpointHook'),
+    **required_hooks(max_keep_ckpts=1, save_best='accuracy/top1', rule='greater'),
     adapter_monitor=dict(type='AdapterMonitorHook'),
     summary=dict(type='SummaryHook'),
 )

@@ -29,6 +29,11 @@ METHODS: dict[str, dict] = {
 }
 
 
+def default_device() -> str:
+    """The GPU where there is one."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
 @dataclass
 class Timing:
     """What was measured of one method.

@@ -14,6 +14,8 @@ from .compose import load_config
 from .run import train
 
 METRIC = 'test accuracy/top1'
+# Images in a measured step, and measured steps.
+BATCH, STEPS = 64, 20
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ TABLES = dict(
 )
 
 
-def reproduce(name: str, configs: Path, work_dir: Path) -> str:
+def reproduce(name: str, configs: Path, work_dir: Path, device: str = 'cpu') -> str:
     """Run all experiments of a table that haven't finished yet.
 
     Args:
@@ -55,11 +57,12 @@ def reproduce(name: str, configs: Path, work_dir: Path) -> str:
         configs: The folder of the configs.
         work_dir: Where the runs go, one folder each. A run whose ``summary.json``
             exists there isn't repeated; one that was interrupted is resumed.
+        device: Where step time and memory are measured, ``cpu`` or a CUDA device.
 
     Returns:
         str: The table in Markdown: mean and standard deviation of the test accuracy,
         trained parameters, and step time and memory, measured with the methods in turn
-        once all runs are there.
+        once all runs are there; below it where they were measured.
 
     Raises:
         ValueError: If there is no such table.
@@ -74,7 +77,8 @@ def reproduce(name: str, configs: Path, work_dir: Path) -> str:
         ]
         for label, file in table.rows.items()
     }
-    timings = _measure({label: configs / file for label, file in table.rows.items()})
+    files = {label: configs / file for label, file in table.rows.items()}
+    timings = _measure(files, device)
     lines = [
         '| method | test top-1 (%) | each seed | trained parameters | step (ms) | '
         'step memory (MiB) |',
@@ -91,18 +95,19 @@ def reproduce(name: str, configs: Path, work_dir: Path) -> str:
             f'{1000 * statistics.median(timing.seconds):.1f} | '
             f'{timing.step_bytes / 2**20:.1f} |'
         )
+    lines += ['', f'Steps: batch {BATCH}, {STEPS} steps each in turn, on {device}.']
     return '\n'.join(lines)
 
 
-def _measure(files: dict[str, Path], batch: int = 64, steps: int = 20) -> list[Timing]:
+def _measure(files: dict[str, Path], device: str) -> list[Timing]:
     """Measure steps of all configs side by side."""
     init_default_scope('mmdmlora')
     configs = {label: load_config(file) for label, file in files.items()}
     trainees = [
-        Trainee(label, config.model, config.input_size, batch)
+        Trainee(label, config.model, config.input_size, BATCH, device)
         for label, config in configs.items()
     ]
-    return measure_side_by_side(trainees, steps)
+    return measure_side_by_side(trainees, STEPS)
 
 
 def _result(config_file: Path, work_dir: Path, seed: int) -> dict:

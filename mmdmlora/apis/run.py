@@ -15,6 +15,7 @@ from mmdmlora.engine.launch import (
     drop_invalid_worker_options,
     prepare_distributed,
 )
+from mmdmlora.engine.required_hooks import required_hooks
 from mmdmlora.engine.state_check import check_fits
 from mmdmlora.io import install_safe_loaders, load_checkpoint
 from mmdmlora.registry import MODELS
@@ -39,15 +40,7 @@ MMENGINE_HOOKS = (
     'param_scheduler',
     'checkpoint',
 )
-REQUIRED_HOOKS = dict(
-    epoch_seed='mmdmlora.EpochSeedHook',
-    num_class_check='mmdmlora.NumClassCheckHook',
-    finite_check='mmdmlora.FiniteCheckHook',
-    resume_check='mmdmlora.ResumeCheckHook',
-    plain_checkpoint='mmdmlora.PlainCheckpointHook',
-)
 STOCK_CHECKPOINT_HOOK = ('CheckpointHook', 'mmengine.CheckpointHook')
-CHECKPOINT_HOOK = 'mmdmlora.CrashSafeCheckpointHook'
 # What a test leaves out of a config, and the hooks that steer a training or end it.
 TRAINING_SETTINGS = (
     'train_dataloader',
@@ -89,11 +82,11 @@ def prepare(config: Config) -> Config:
     check_numbers(config)
     check_schedule(config)
     hooks = config.setdefault('default_hooks', {})
-    for name, hook in REQUIRED_HOOKS.items():
-        hooks.setdefault(name, dict(type=hook))
-    checkpoint = hooks.setdefault('checkpoint', dict(type=CHECKPOINT_HOOK, interval=1))
+    for name, hook in required_hooks().items():
+        hooks.setdefault(name, hook)
+    checkpoint = hooks['checkpoint']
     if checkpoint is not None and checkpoint.get('type') in STOCK_CHECKPOINT_HOOK:
-        checkpoint['type'] = CHECKPOINT_HOOK
+        checkpoint['type'] = required_hooks()['checkpoint']['type']
     for name in [n for n, hook in hooks.items() if hook is None]:
         if name not in MMENGINE_HOOKS:
             del hooks[name]

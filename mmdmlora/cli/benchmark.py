@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 from mmdmlora.apis.benchmark import (
     METHODS,
     build_trainees,
+    default_device,
     measure_side_by_side,
     table,
 )
@@ -29,7 +30,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--steps', type=int, default=20)
     parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+        '--device',
+        default=default_device(),
+        help='where steps are measured (default: %(default)s)',
     )
     parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16'])
 

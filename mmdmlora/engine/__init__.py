@@ -15,6 +15,7 @@ from .hooks import (
 )
 from .launch import check_amp, drop_invalid_worker_options, prepare_distributed
 from .optim_constructor import PEFTOptimWrapperConstructor
+from .required_hooks import required_hooks
 from .seeding import epoch_worker_init_fn
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     'drop_invalid_worker_options',
     'epoch_worker_init_fn',
     'prepare_distributed',
+    'required_hooks',
     'save_merged',
     'stock_config',
 ]

@@ -43,8 +43,9 @@ class Draws(nn.Module):
 
     The choice is a function of (seed, step, layer) alone. The three, and which branches
     are active, are buffers: they are saved, resumed, and made equal on all ranks by
-    distributed training. The host reads them when they may have changed: after any write
-    to them, and after each call of ``train()`` or ``eval()``.
+    distributed training. The host reads them in each forward where they are on the CPU;
+    on other devices, where that would wait, after any write to them, and after each call
+    of ``train()`` or ``eval()`` (PyTorch doesn't count writes through ``.data``).
 
     Args:
         layers (Mapping[str, AdaptedLayer]): The adapted layers by path.
@@ -81,17 +82,17 @@ class Draws(nn.Module):
 
     def sync(self) -> None:
         """Bring what the host knows up to date; costs nothing if nothing has changed."""
-        writes = self._writes()
-        if self._known == writes:
+        written = self._written()
+        if self._known == written:
             return
-        numbers = torch.cat([b.flatten().long() for b in writes.tensors]).tolist()
+        numbers = torch.cat([b.flatten().long() for b in self._buffers_read()]).tolist()
         self._seed, self._step, *masks = numbers
         rows = np.array(masks, bool).reshape(2, len(self.names), -1)
         for adapter, down, up in zip(self.adapters(), *rows, strict=True):
             adapter.active_indices = tuple(
                 tuple(mask.nonzero()[0].tolist()) for mask in (down, up)
             )
-        self._known = writes
+        self._known = written
 
     def drop(self, row: int, kind: str, branch: int) -> None:
         """Take a branch out of the active ones; its Parameter stays as it is.
@@ -211,11 +212,18 @@ class Draws(nn.Module):
         self._known = self._suspects = None
         return super().train(mode)
 
-    def _writes(self) -> Writes:
-        return Writes((self.seed, self.step, self.down_active, self.up_active))
+    def _buffers_read(self) -> tuple[Tensor, ...]:
+        return self.seed, self.step, self.down_active, self.up_active
+
+    def _written(self) -> Writes | list[bytes]:
+        """What differs once one of the buffers has been written to."""
+        buffers = self._buffers_read()
+        if any(buffer.device.type != 'cpu' for buffer in buffers):
+            return Writes(buffers)
+        return [buffer.numpy().tobytes() for buffer in buffers]
 
     def _forget(self) -> None:
-        self._known: Writes | None = None
+        self._known: Writes | list[bytes] | None = None
         self._history: deque[tuple[Interval, list[Paths]]] = deque(maxlen=REMEMBERED)
         self._last_repeat: Recomputation | None = None
         self._suspects: list[Tensor] | None = None
@@ -254,7 +262,7 @@ class Draws(nn.Module):
             paths = draw_images(self.layers, self._seed, self._step, images, device)
         self.step.add_(1)
         self._step += 1
-        self._known = self._writes()
+        self._known = self._written()
         return paths
 
     def _repeat(self, repeated: Recomputation) -> list[Paths]:

@@ -28,7 +28,7 @@ def trained(monkeypatch):
         }
         (work_dir / 'summary.json').write_text(json.dumps(summary))
 
-    def measure(files):
+    def measure(files, device):
         return [Timing(label, 0, [0.010, 0.020, 0.5], 3 * 2**20) for label in files]
 
     monkeypatch.setattr(module, 'train', train)
@@ -40,10 +40,11 @@ def test_every_method_and_seed_once(trained, tmp_path):
     text = module.reproduce('digits', CONFIGS, tmp_path)
     assert len(trained) == 30 and {seed for _, seed, _ in trained} == {0, 1, 2}
     assert all(resume for *_, resume in trained)
-    rows = {line.split('|')[1].strip(): line for line in text.splitlines()[2:]}
+    rows = {line.split('|')[1].strip(): line for line in text.splitlines()[2:-2]}
     assert '| 91.00 ± 1.00 | 90.00, 91.00, 92.00 | 90,000 | 20.0 | 3.0 |' in rows['LoRA']
     assert '| 86.00 ± 1.00 |' in rows['DMLoRA-LS']
     assert '| 81.00 ± 1.00 |' in rows['Linear']
+    assert text.endswith('batch 64, 20 steps each in turn, on cpu.')
 
 
 def test_finished_runs_are_not_repeated(trained, tmp_path):
@@ -60,8 +61,10 @@ def test_unknown_table(tmp_path):
         module.reproduce('x', CONFIGS, tmp_path)
 
 
-def test_every_row_of_a_table_can_be_measured():
+def test_every_row_of_a_table_can_be_measured(monkeypatch):
     files = {label: CONFIGS / f for label, f in module.TABLES['digits'].rows.items()}
-    timings = module._measure(files, batch=2, steps=1)
+    monkeypatch.setattr(module, 'BATCH', 2)
+    monkeypatch.setattr(module, 'STEPS', 1)
+    timings = module._measure(files, 'cpu')
     assert [t.name for t in timings] == list(files)
     assert all(t.trained and t.seconds and t.step_bytes for t in timings)

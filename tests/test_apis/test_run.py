@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import MODELS as STOCK
 
 from mmdmlora.apis import run as api
+from mmdmlora.engine.required_hooks import required_hooks
 from mmdmlora.registry import MODELS
 from tests.peft_runner import config
 from tests.tiny import images
@@ -179,7 +180,7 @@ def test_a_test_is_prepared_from_what_it_needs(tmp_path):
     assert prepared.load_from == 'trained.pth'
     assert not {*api.TRAINING_SETTINGS} & {*prepared} - {'load_from'}
     assert not {*api.TRAINING_HOOKS} & {*prepared.default_hooks}
-    assert {*api.REQUIRED_HOOKS} <= {*prepared.default_hooks}
+    assert {*required_hooks()} <= {*prepared.default_hooks}
     assert prepared.test_dataloader == cfg.test_dataloader
     with pytest.raises(ValueError, match='nowhere'):
         api.prepare(cfg)

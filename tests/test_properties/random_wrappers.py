@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mmdmlora.models import PEFTModel
+from mmdmlora.models.draws import MODES
 from mmdmlora.registry import MODELS
 from mmdmlora.utils import quiet
 
@@ -129,6 +130,8 @@ def specs(draw, *methods: str) -> Spec:
     backbone, side = draw(backbones(kind))
     if method in TUNED:
         options = draw(low_rank_options(method))
+        if method == 'DMLoRAModel':
+            options['draws'] = draw(st.sampled_from(MODES))
         if draw(st.booleans()):
             options['targets'] = draw(targets(kind, method))
     elif method == 'RepAdapterModel':

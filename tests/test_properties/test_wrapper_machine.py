@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import MethodType
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mmdmlora.models import DMLoRAModel
 from mmdmlora.models.methods.dmlora_model import CRITERIA
@@ -40,57 +42,168 @@ class Lifetime(WrapperMachine):
 
     @rule(
         seed=st.integers(0, 9),
-        forwards=st.integers(1, 2),
+        forwards=st.integers(1, 3),
+        jointly=st.booleans(),
+        checkpointed=st.booleans(),
         by_closure=st.booleans(),
         to_none=st.booleans(),
     )
-    def step(self, seed: int, forwards: int, by_closure: bool, to_none: bool) -> None:
+    def step(
+        self,
+        seed: int,
+        forwards: int,
+        jointly: bool,
+        checkpointed: bool,
+        by_closure: bool,
+        to_none: bool,
+    ) -> None:
+        """One optimizer step of several forwards, with one backward or one for each."""
         self.model.train()
-        before = self.state(trained=True)
-        pairs = []
+        before, self.pairs = self.state(trained=True), []
+
+        def call(x: Tensor) -> tuple[Tensor, ...]:
+            return checkpoint(self.model, x, use_reentrant=False)
 
         def closure() -> Tensor:
             self.optimizer.zero_grad(set_to_none=to_none)
+            total = torch.zeros(())
             for number in range(forwards):
                 x = self.spec.images(seed + number)
-                out = self.model(x)[-1]
-                pairs.append(self.drawn())
-                self.check_training_output(x, out, pairs[-1])
-                loss = (out - torch.linspace(-1, 1, out[0].numel()).view_as(out[0])).abs()
-                loss.mean().backward()
-            return loss.mean()
+                loss = self.loss(self.forward(x, call if checkpointed else self.model))
+                total = total + loss
+                if not jointly:
+                    self.backward(loss)
+            if jointly:
+                self.backward(total)
+            return total.detach()
 
         if by_closure:
             self.optimizer.step(closure)
         else:
             closure()
             self.optimizer.step()
-        moved = changed(before, self.state(trained=True))
-        free = self.may_move(pairs)
-        assert moved <= free, 'what was not drawn or is held has moved'
-        assert moved or 'branches' in self.held, 'nothing has learnt'
-        if self.is_low_rank:
-            named = self.model.named_parameters()
-            assert {n for n, p in named if p.grad is not None} == free
+        self.check_moved(before, self.may_move(self.pairs))
+
+    @rule(seed=st.integers(0, 9), to_none=st.booleans())
+    def step_in_evaluation_mode(self, seed: int, to_none: bool) -> None:
+        self.model.eval()
+        before = self.state(trained=True)
+        self.optimizer.zero_grad(set_to_none=to_none)
+        self.backward(self.loss(self.model(self.spec.images(seed))[-1]))
+        self.optimizer.step()
+        self.check_moved(before, self.may_move())
+
+    @precondition(lambda self: self.is_low_rank)
+    @rule(seed=st.integers(0, 9))
+    def step_that_a_scaler_skips(self, seed: int) -> None:
+        """Gradients overflow: nothing moves, and the draws go on."""
+        self.model.train()
+        before = self.state(trained=True)
+        scaler = torch.amp.GradScaler('cpu', init_scale=2.0**10)
+        self.optimizer.zero_grad()
+        loss = self.loss(self.forward(self.spec.images(seed)))
+        self.backward(scaler.scale(loss * 1e308))
+        if any(p.grad is not None for p in self.model.trainable_parameters()):
+            scaler.step(self.optimizer)
+            scaler.update()
+            assert scaler.get_scale() < 2.0**10
+        assert not changed(before, self.state(trained=True))
+
+    @precondition(lambda self: isinstance(self.model, DMLoRAModel) and not self.held)
+    @rule(seed=st.integers(0, 9), sharpness_aware=st.booleans())
+    def step_of_one_function(self, seed: int, sharpness_aware: bool) -> None:
+        """Optimizers that call the model several times see one draw."""
+        self.model.train()
+        before, x, losses = self.state(trained=True), self.spec.images(seed), []
+        trained = list(self.model.trainable_parameters())
+        optimizer = torch.optim.LBFGS(trained, lr=1e-3, max_iter=3)
+
+        def closure() -> Tensor:
+            self.model.zero_grad()
+            losses.append(self.loss(self.model(x)[-1]))
+            losses[-1].backward()
+            drawn.append(self.model.draws.drawn())
+            return losses[-1]
+
+        drawn = [self.next_draws(len(x))]
+        with self.model.fixed_draws():
+            if sharpness_aware:
+                closure()
+                with torch.no_grad():
+                    ascent = {p: 1e-3 * p.grad for p in trained if p.grad is not None}
+                    for parameter, step in ascent.items():
+                        parameter.add_(step)
+                closure()
+                with torch.no_grad():
+                    for parameter, step in ascent.items():
+                        parameter.sub_(step + 1e-2 * parameter.grad)
+            else:
+                optimizer.step(closure)
+        assert all(each == drawn[0] for each in drawn)
+        self.check_moved(before, self.may_move(drawn[:1]))
+
+    @precondition(lambda self: isinstance(self.model, DMLoRAModel))
+    @rule(seed=st.integers(0, 9))
+    def call_past_the_wrapper(self, seed: int) -> None:
+        """A method of the backbone draws as a forward does; the backbone is refused."""
+        self.model.train()
+        x, backbone = self.spec.images(seed), self.model.module
+        with pytest.raises(RuntimeError, match='nothing was drawn'):
+            backbone(x)
+        backbone.extract = MethodType(lambda module, x: module(x), backbone)
+        try:
+            self.forward(x, self.model.extract)
+        finally:
+            del backbone.extract
+
+    @precondition(lambda self: isinstance(self.model, DMLoRAModel))
+    @rule(
+        seed=st.integers(0, 99),
+        step=st.integers(0, 99),
+        how=st.sampled_from(['in place', 'data', 'part', 'copied']),
+    )
+    def write_buffers(self, seed: int, step: int, how: str) -> None:
+        """The next forward draws by what is written, however it was written."""
+        draws = self.model.draws
+        if how == 'part':
+            draws.load_state_dict(
+                draws.state_dict()
+                | dict(seed=torch.tensor(seed), step=torch.tensor(step))
+            )
+        else:
+            for buffer, value in ((draws.seed, seed), (draws.step, step)):
+                (buffer.data if how == 'data' else buffer).fill_(value)
+        if how == 'copied':
+            self.use(copy.deepcopy(self.model))
+        self.frozen = self.state(trained=False)
+        self.model.train()
+        self.forward(self.spec.images(0))
 
     @precondition(lambda self: isinstance(self.model, DMLoRAModel))
     @rule(
         criterion=st.sampled_from(CRITERIA),
         num=st.integers(1, 3),
         min_branches=st.integers(1, 3),
+        averaged=st.booleans(),
     )
-    def prune(self, criterion: str, num: int, min_branches: int) -> None:
+    def prune(self, criterion: str, num: int, min_branches: int, averaged: bool) -> None:
         model, x = self.model, self.spec.images(0)
+        averages = [copy.deepcopy(model)] if averaged else []
+        with torch.no_grad():
+            for average in averages:
+                for parameter in average.trainable_parameters():
+                    parameter.mul_(0.5)
+        functions = [outputs(average, x) for average in averages]
         active = {n: a.active() for n, a in model.adapters.items()}
         before, function = tensors(model.state_dict().items()), self.evaluated(x)
         most = max(len(down) for down, _ in active.values())
         if num > most - min_branches:
             with pytest.raises(ValueError, match='cannot drop'):
-                model.prune_branches(num, criterion, min_branches)
+                model.prune_branches(num, criterion, min_branches, averages)
             assert not changed(before, model.state_dict())
             return
         branches = self.state(trained=True)
-        model.prune_branches(num, criterion, min_branches)
+        model.prune_branches(num, criterion, min_branches, averages)
         assert model.num_branches == most - num >= min_branches
         for name, adapter in model.adapters.items():
             pair = zip(('down', 'up'), active[name], adapter.active(), strict=True)
@@ -101,6 +214,11 @@ class Lifetime(WrapperMachine):
                     norms = [float(b.detach().norm()) for b in getattr(adapter, kind)]
                     gone = set(old) - set(new)
                     assert all(norms[i] <= norms[k] for i in gone for k in new)
+        for average, before in zip(averages, functions, strict=True):
+            for name, adapter in average.adapters.items():
+                assert adapter.active() == model.adapters[name].active()
+            if criterion == 'merge':
+                torch.testing.assert_close(outputs(average, x), before, **TOLERANCE)
         if criterion == 'merge':
             torch.testing.assert_close(self.evaluated(x), function, **TOLERANCE)
         else:
@@ -137,18 +255,18 @@ class Lifetime(WrapperMachine):
             for parameter in rebuilt.trainable_parameters():
                 parameter.add_(1)
         outputs(rebuilt, self.spec.images(0), training=True)
-        ours, theirs = self.model, rebuilt
+        source, target = self.model, rebuilt
         expected = self.model.state_dict().keys()
         if prefixed:
-            ours, theirs = (
+            source, target = (
                 nn.ModuleDict(dict(module_neck=nn.Linear(2, 2), wrapper=m))
-                for m in (ours, theirs)
+                for m in (source, target)
             )
             expected = {f'wrapper.{name}' for name in expected}
             expected |= {'module_neck.weight', 'module_neck.bias'}
-        assert ours.state_dict().keys() == expected
-        theirs.load_state_dict(copy.deepcopy(ours.state_dict()), strict=True)
-        assert not changed(ours.state_dict(), theirs.state_dict())
+        assert source.state_dict().keys() == expected
+        target.load_state_dict(copy.deepcopy(source.state_dict()), strict=True)
+        assert not changed(source.state_dict(), target.state_dict())
         x, mode = self.spec.images(1), self.model.training
         for training in (False, True):
             results = []

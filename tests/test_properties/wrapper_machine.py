@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import product
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition
 from torch import Tensor, nn
 
 from mmdmlora.models import DMLoRAModel
+from mmdmlora.models.drawing import draw_numbers, draw_pair
 from mmdmlora.models.methods.low_rank_model import LowRankModel
 from tests.test_properties.expected_outputs import (
     TOLERANCE,
@@ -31,6 +33,8 @@ OPTIMIZERS = st.sampled_from(
     ]
 )
 
+Drawn = dict[str, list[tuple[int, int]]]
+
 
 def tensors(named: Iterator[tuple[str, Tensor]]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in named}
@@ -50,6 +54,7 @@ class WrapperMachine(RuleBasedStateMachine):
     def build(self, spec: Spec, optimizer: tuple) -> None:
         self.spec, self.optimizer_type = spec, optimizer
         self.held = set()
+        self.pairs: list[Drawn] = []
         self.use(spec.build())
         self.trained = {n for n, p in self.model.named_parameters() if p.requires_grad}
         self.frozen = self.state(trained=False)
@@ -92,37 +97,90 @@ class WrapperMachine(RuleBasedStateMachine):
         self.model.train(mode)
         return out
 
-    def drawn(self) -> dict[str, tuple[int, int]]:
-        """The pair of each adapter in the last training forward."""
-        if not isinstance(self.model, DMLoRAModel):
-            return dict.fromkeys(self.model.adapters, (0, 0))
-        return {name: pair for name, (pair,) in self.model.draws.drawn().items()}
+    def forward(self, x: Tensor, call: Callable | None = None) -> Tensor:
+        """A training forward, with what it drew added to :attr:`pairs`.
 
-    def may_move(self, pairs: list[dict[str, tuple[int, int]]]) -> set[str]:
-        """The parameters that a step after these draws may touch."""
+        The draws must be those of the buffers' seed, step and active branches, and the
+        output that of the drawn pairs.
+        """
+        expected = self.next_draws(len(x))
+        out = (call or self.model)(x)[-1]
+        if isinstance(self.model, DMLoRAModel):
+            assert self.model.draws.drawn() == expected
+        self.pairs.append(expected)
+        self.check_training_output(x, out, expected)
+        return out
+
+    def next_draws(self, images: int) -> Drawn:
+        """What the next forward must draw, from the buffers."""
+        if not isinstance(self.model, DMLoRAModel):
+            return {name: [(0, 0)] for name in self.model.adapters}
+        draws = self.model.draws
+        seed, step = int(draws.seed), int(draws.step)
+        expected = {}
+        for name, adapter in self.model.adapters.items():
+            down, up = kept(adapter, 'down'), kept(adapter, 'up')
+            if draws.mode == 'batch':
+                expected[name] = [draw_pair(seed, step, name, down, up)]
+                continue
+            numbers = draw_numbers(seed, step, name, 2 * images).reshape(2, images)
+            expected[name] = [
+                (down[i % len(down)], up[j % len(up)]) for i, j in numbers.T.tolist()
+            ]
+        return expected
+
+    def may_move(self, pairs: list[Drawn] | None = None) -> set[str]:
+        """The parameters that a step may touch after these draws.
+
+        None stands for a step in evaluation mode: all active branches.
+        """
         if not self.is_low_rank:
             return set(self.trained)
         names = {id(p): n for n, p in self.model.named_parameters()}
         free = set()
         for name, adapter in self.model.adapters.items():
+            if pairs is None:
+                used = list(product(kept(adapter, 'down'), kept(adapter, 'up')))
+            else:
+                used = [pair for drawn in pairs for pair in drawn[name]]
             if 'branches' not in self.held:
-                for i, j in (drawn[name] for drawn in pairs):
+                for i, j in used:
                     free |= {names[id(adapter.down[i])], names[id(adapter.up[j])]}
             if adapter.learn_scale and 'scales' not in self.held:
                 free.add(names[id(adapter.log_scale)])
         return free
 
-    def check_training_output(self, x: Tensor, out: Tensor, pairs: dict) -> None:
-        """It is that of the drawn pairs, and those are active."""
-        if not self.is_low_rank:
+    def check_training_output(self, x: Tensor, out: Tensor, drawn: Drawn) -> None:
+        """It is that of the drawn pairs: the same for all images, or one for each."""
+        adapters = self.model.adapters.values()
+        if not self.is_low_rank or any(adapter.dropout.p for adapter in adapters):
             return
-        for name, (i, j) in pairs.items():
-            adapter = self.model.adapters[name]
-            assert i in kept(adapter, 'down') and j in kept(adapter, 'up')
-        if not any(adapter.dropout.p for adapter in self.model.adapters.values()):
+        count = len(next(iter(drawn.values())))
+        for index in range(count):
+            pairs = {name: pairs[index] for name, pairs in drawn.items()}
+            chosen = slice(None) if count == 1 else slice(index, index + 1)
             plain = folded(self.spec, self.model, pairs)
-            expected = outputs(plain, x, training=True)
-            torch.testing.assert_close(out.detach(), expected, **TOLERANCE)
+            expected = outputs(plain, x[chosen], training=True)
+            torch.testing.assert_close(out[chosen].detach(), expected, **TOLERANCE)
+
+    def loss(self, out: Tensor) -> Tensor:
+        """A loss whose gradient vanishes nowhere."""
+        return (out - torch.linspace(-1, 1, out[0].numel()).view_as(out[0])).abs().mean()
+
+    def backward(self, loss: Tensor) -> None:
+        """Backward, unless all that could have a gradient is held."""
+        assert loss.requires_grad or 'branches' in self.held
+        if loss.requires_grad:
+            loss.backward()
+
+    def check_moved(self, before: dict[str, Tensor], free: set[str]) -> None:
+        """What a step has moved since: nothing that it wasn't free to, and something."""
+        moved = changed(before, self.state(trained=True))
+        assert moved <= free, 'what was not drawn or is held has moved'
+        assert moved or 'branches' in self.held, 'nothing has learnt'
+        if self.is_low_rank:
+            named = self.model.named_parameters()
+            assert {n for n, p in named if p.grad is not None} == free
 
     @invariant()
     def only_what_is_trained_changes(self) -> None:
