@@ -164,6 +164,8 @@ class Lifetime(WrapperMachine):
     )
     def write_buffers(self, seed: int, step: int, how: str) -> None:
         """The next forward draws by what is written, however it was written."""
+        self.model.train()
+        self.forward(self.spec.images(0))
         draws = self.model.draws
         if how == 'part':
             draws.load_state_dict(
@@ -176,7 +178,6 @@ class Lifetime(WrapperMachine):
         if how == 'copied':
             self.use(copy.deepcopy(self.model))
         self.frozen = self.state(trained=False)
-        self.model.train()
         self.forward(self.spec.images(0))
 
     @precondition(lambda self: isinstance(self.model, DMLoRAModel))
