@@ -16,6 +16,25 @@ from .layers.mix_lora import MixLoRA
 Layers = Mapping[str, AdaptedLayer]
 
 
+class StandIns:
+    """Parameters that share a branch's memory and that no optimizer knows."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[nn.Parameter, int], nn.Parameter] = {}
+
+    def get(self, branch: nn.Parameter, slot: int) -> nn.Parameter:
+        """The stand-in of a branch for a slot, without a gradient."""
+        made = self._made.get((branch, slot))
+        if (
+            made is None
+            or made.data_ptr() != branch.data_ptr()
+            or made.dtype != branch.dtype
+        ):
+            made = self._made[branch, slot] = nn.Parameter(branch.detach())
+        made.grad = None
+        return made
+
+
 def named_adapters(layers: Layers) -> Iterator[tuple[str, MixLoRA]]:
     """The adapters of all layers, each with the path of its layer, and of its part."""
     for name, layer in layers.items():
@@ -47,7 +66,12 @@ def draw_batch(layers: Layers, seed: int, step: int) -> list[Paths]:
 
 
 def draw_images(
-    layers: Layers, seed: int, step: int, images: int, device: torch.device
+    layers: Layers,
+    seed: int,
+    step: int,
+    images: int,
+    device: torch.device,
+    stand_ins: StandIns,
 ) -> list[Paths]:
     """A pair of branches for each adapter and image.
 
@@ -57,6 +81,7 @@ def draw_images(
         step: Number of the training forward, from 0.
         images: Number of images.
         device: Where the layers compute.
+        stand_ins: For branches that no image draws.
 
     Returns:
         list[Paths]: For each layer its active branches, and which each image takes.
@@ -77,7 +102,9 @@ def draw_images(
         rows = range(row, row := row + len(adapters))
         downs, ups = (
             tuple(
-                _slots(getattr(a, name), a.active_indices[kind], used[kind, r], n)
+                _slots(
+                    getattr(a, name), a.active_indices[kind], used[kind, r], n, stand_ins
+                )
                 for a, r in zip(adapters, rows, strict=True)
             )
             for kind, name in enumerate(('down', 'up'))
@@ -166,21 +193,23 @@ def _draw_places(layers: Layers, seed: int, step: int, images: int) -> np.ndarra
 
 
 def _slots(
-    branches: nn.ParameterList, active: Sequence[int], used: np.ndarray, n: int
+    branches: nn.ParameterList,
+    active: Sequence[int],
+    used: np.ndarray,
+    n: int,
+    stand_ins: StandIns,
 ) -> tuple[Tensor, ...]:
     """n matrices: the active branches that an image drew, and what fills the others.
 
     A branch that no image drew must get no gradient, and the number of matrices must not
-    depend on the draw (each other number would be compiled anew). So a Parameter that
-    shares its memory, and that no optimizer knows, takes its place; the masks keep it
-    from having any effect.
+    depend on the draw (each other number would be compiled anew). So a stand-in takes its
+    place; the masks keep it from having any effect.
     """
-    slots = [
-        branches[index] if is_used else nn.Parameter(branches[index].detach())
-        for index, is_used in zip(active, used.tolist(), strict=False)
-    ]
-    while len(slots) < n:
-        slots.append(nn.Parameter(branches[active[0]].detach()))
+    slots: list[Tensor] = []
+    for slot in range(n):
+        branch = branches[active[slot if slot < len(active) else 0]]
+        is_used = slot < len(active) and used[slot]
+        slots.append(branch if is_used else stand_ins.get(branch, slot))
     return tuple(slots)
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .drawing import draw_batch, draw_images, named_adapters, read_pairs
+from .drawing import StandIns, draw_batch, draw_images, named_adapters, read_pairs
 from .layers.adapted_layer import AdaptedLayer, Paths
 from .layers.mix_lora import MixLoRA
-from .leftover_gradients import drop_zero_gradients, find_differentiable
+from .leftover_gradients import LeftoverGradients
 from .recomputation import Interval, Recomputation, current_recomputation, now
 from .writes import Writes
 
@@ -27,7 +27,8 @@ PASSING = (
     '_known',
     '_history',
     '_last_repeat',
-    '_suspects',
+    '_leftovers',
+    '_stand_ins',
     '_inputs',
     '_current',
     '_fixed',
@@ -149,27 +150,18 @@ class Draws(nn.Module):
     def watch(self, output: Any) -> None:
         """Let the backward of this output drop zeros that an earlier one left behind.
 
-        ``optimizer.zero_grad(set_to_none=False)`` leaves zeros to branches that were
-        drawn before, with which an optimizer would still apply momentum and weight
-        decay. They can be told from gradients that are being accumulated once backward
-        runs: whoever clears gradients has done it by then.
-
         Args:
             output: What the forward gave.
         """
         if self._current is None:
             return
-        suspects = self._suspects
-        if suspects is None:
-            suspects = [b for a in self.adapters() for b in (*a.down, *a.up)]
-        left = [branch for branch in suspects if branch.grad is not None]
+        if self._leftovers is None:
+            branches = [b for a in self.adapters() for b in (*a.down, *a.up)]
+            self._leftovers = LeftoverGradients(branches)
         drawn = [
             b for path in self._current for kind in path[:2] for g in kind for b in g
         ]
-        self._suspects = left + drawn
-        tensor = find_differentiable(output) if left else None
-        if tensor is not None:
-            tensor.register_hook(lambda grad: drop_zero_gradients(left))
+        self._leftovers.watch(output, drawn)
 
     def drawn(self) -> dict[str, list[tuple[int, int]]]:
         """What the latest training forward drew.
@@ -209,7 +201,7 @@ class Draws(nn.Module):
 
     def train(self, mode: bool = True) -> Draws:
         # Averages may have been swapped in, and any branch may have got a gradient.
-        self._known = self._suspects = None
+        self._known = self._leftovers = None
         return super().train(mode)
 
     def _buffers_read(self) -> tuple[Tensor, ...]:
@@ -226,7 +218,8 @@ class Draws(nn.Module):
         self._known: Writes | list[bytes] | None = None
         self._history: deque[tuple[Interval, list[Paths]]] = deque(maxlen=REMEMBERED)
         self._last_repeat: Recomputation | None = None
-        self._suspects: list[Tensor] | None = None
+        self._leftovers: LeftoverGradients | None = None
+        self._stand_ins = StandIns()
         self._inputs: Sequence[Any] | None = None
         self._current: list[Paths] | None = None
         self._fixes = False
@@ -258,8 +251,10 @@ class Draws(nn.Module):
         if self.mode == 'batch':
             paths = draw_batch(self.layers, self._seed, self._step)
         else:
-            device = self.step.device
-            paths = draw_images(self.layers, self._seed, self._step, images, device)
+            device, stand_ins = self.step.device, self._stand_ins
+            paths = draw_images(
+                self.layers, self._seed, self._step, images, device, stand_ins
+            )
         self.step.add_(1)
         self._step += 1
         self._known = self._written()

@@ -1,6 +1,7 @@
 """What is drawn decides what is trained, whatever happens around a forward."""
 
 import copy
+import gc
 
 import pytest
 import torch
@@ -109,6 +110,39 @@ def test_gradients_cleared_to_zeros_leave_other_branches_alone(
             expected |= drawn_parameters(model)
         optimizer.step()
         assert moved(model, before) == expected
+
+
+@pytest.mark.parametrize('draws', MODES)
+@pytest.mark.parametrize('to_none', [True, False])
+def test_zero_gradients_of_drawn_branches_are_kept_while_accumulating(draws, to_none):
+    """At the start all up branches are zero, and so is each down branch's gradient."""
+    model = wrapped('DMLoRAModel', draws=draws, num_branches=4, rank=2).train()
+    for step in range(3):
+        model.zero_grad(set_to_none=to_none)
+        expected = set()
+        for micro in range(3):
+            loss_of(model, images(seed=3 * step + micro)).backward()
+            expected |= drawn_parameters(model)
+        with_gradient = {n for n, p in model.named_parameters() if p.grad is not None}
+        assert with_gradient == expected
+        named = model.named_parameters()
+        assert not any(p.grad.any() for n, p in named if '.down' in n and n in expected)
+
+
+@pytest.mark.parametrize('draws', MODES)
+def test_steps_leave_no_parameters_behind(draws):
+    model = build(draws)
+    optimizer = adamw(model)
+
+    def count() -> int:
+        for step in range(25):
+            optimizer.zero_grad()
+            loss_of(model, images(seed=step)).backward()
+            optimizer.step()
+        gc.collect()
+        return sum(isinstance(each, nn.Parameter) for each in gc.get_objects())
+
+    assert count() == count()
 
 
 def test_lbfgs_moves_what_its_closures_drew():

@@ -84,6 +84,27 @@ class Lifetime(WrapperMachine):
             self.optimizer.step()
         self.check_moved(before, self.may_move(self.pairs))
 
+    @precondition(lambda self: not self.held)
+    @rule(forwards=st.integers(1, 3), to_none=st.booleans())
+    def checkpointing_changes_no_gradient(self, forwards: int, to_none: bool) -> None:
+        """Several forwards before their joint backward, with and without it."""
+        gradients = []
+        for checkpointed in (False, True):
+            model = copy.deepcopy(self.model).train()
+            model.zero_grad(set_to_none=to_none)
+            torch.manual_seed(0)
+            total = torch.zeros(())
+            for number in range(forwards):
+                x = self.spec.images(number)
+                if checkpointed:
+                    out = checkpoint(model, x, use_reentrant=False)
+                else:
+                    out = model(x)
+                total = total + self.loss(out[-1])
+            total.backward()
+            gradients.append({n: p.grad for n, p in model.named_parameters()})
+        torch.testing.assert_close(*gradients, rtol=0, atol=0)
+
     @rule(seed=st.integers(0, 9), to_none=st.booleans())
     def step_in_evaluation_mode(self, seed: int, to_none: bool) -> None:
         self.model.eval()
@@ -183,28 +204,27 @@ class Lifetime(WrapperMachine):
     @precondition(lambda self: isinstance(self.model, DMLoRAModel))
     @rule(
         criterion=st.sampled_from(CRITERIA),
-        num=st.integers(1, 3),
-        min_branches=st.integers(1, 3),
-        averaged=st.booleans(),
+        num=st.integers(1, 2),
+        min_branches=st.integers(1, 2),
     )
-    def prune(self, criterion: str, num: int, min_branches: int, averaged: bool) -> None:
+    def prune(self, criterion: str, num: int, min_branches: int) -> None:
+        """The wrapper and an average of it drop the same branches."""
         model, x = self.model, self.spec.images(0)
-        averages = [copy.deepcopy(model)] if averaged else []
+        average = copy.deepcopy(model)
         with torch.no_grad():
-            for average in averages:
-                for parameter in average.trainable_parameters():
-                    parameter.mul_(0.5)
-        functions = [outputs(average, x) for average in averages]
+            for parameter in average.trainable_parameters():
+                parameter.mul_(0.5)
+        averaged = outputs(average, x)
         active = {n: a.active() for n, a in model.adapters.items()}
         before, function = tensors(model.state_dict().items()), self.evaluated(x)
         most = max(len(down) for down, _ in active.values())
         if num > most - min_branches:
             with pytest.raises(ValueError, match='cannot drop'):
-                model.prune_branches(num, criterion, min_branches, averages)
+                model.prune_branches(num, criterion, min_branches, [average])
             assert not changed(before, model.state_dict())
             return
         branches = self.state(trained=True)
-        model.prune_branches(num, criterion, min_branches, averages)
+        model.prune_branches(num, criterion, min_branches, [average])
         assert model.num_branches == most - num >= min_branches
         for name, adapter in model.adapters.items():
             pair = zip(('down', 'up'), active[name], adapter.active(), strict=True)
@@ -215,12 +235,9 @@ class Lifetime(WrapperMachine):
                     norms = [float(b.detach().norm()) for b in getattr(adapter, kind)]
                     gone = set(old) - set(new)
                     assert all(norms[i] <= norms[k] for i in gone for k in new)
-        for average, before in zip(averages, functions, strict=True):
-            for name, adapter in average.adapters.items():
-                assert adapter.active() == model.adapters[name].active()
-            if criterion == 'merge':
-                torch.testing.assert_close(outputs(average, x), before, **TOLERANCE)
+            assert average.adapters[name].active() == adapter.active()
         if criterion == 'merge':
+            torch.testing.assert_close(outputs(average, x), averaged, **TOLERANCE)
             torch.testing.assert_close(self.evaluated(x), function, **TOLERANCE)
         else:
             assert not changed(branches, self.state(trained=True))
@@ -303,7 +320,7 @@ def lifetimes(method: str, share: float) -> type:
     return case
 
 
-TestDMLoRA = lifetimes('DMLoRAModel', 0.4)
+TestDMLoRA = lifetimes('DMLoRAModel', 0.6)
 TestLoRA = lifetimes('LoRAModel', 0.1)
 TestRepAdapter = lifetimes('RepAdapterModel', 0.1)
 TestAdapter = lifetimes('AdapterModel', 0.05)
