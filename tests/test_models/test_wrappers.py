@@ -35,9 +35,18 @@ def build(method, backbone='vit', **options):
 
 
 @everywhere
-@pytest.mark.parametrize('method', [*LOW_RANK, 'LinearProbeModel'])
+@pytest.mark.parametrize(
+    'method',
+    [
+        *LOW_RANK,
+        'RepAdapterModel',
+        'BitFitModel',
+        'LinearProbeModel',
+        'FullFinetuneModel',
+    ],
+)
 @pytest.mark.parametrize('mode', [True, False])
-def test_starts_as_the_frozen_backbone(method, backbone, mode):
+def test_starts_as_the_backbone(method, backbone, mode):
     model = build(method, backbone)
     model.train(mode)
     stock = plain(backbone, mode)

@@ -4,6 +4,8 @@
 the end.
 """
 
+_base_ = '../schedules/60e.py'
+
 num_classes = 10
 _loader = dict(batch_size=64, num_workers=0, collate_fn=dict(type='default_collate'))
 train_dataloader = dict(
@@ -24,13 +26,3 @@ test_dataloader = dict(
 )
 train_pipeline = [dict(type='Resize'), dict(type='PackInputs')]
 test_pipeline = train_pipeline
-
-train_cfg = dict(by_epoch=True, max_epochs=60, val_interval=5)
-val_cfg = dict()
-test_cfg = dict()
-val_evaluator = dict(type='Accuracy', topk=(1,))
-test_evaluator = dict(type='Accuracy', topk=(1,))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-2, end=3, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', begin=3, eta_min=1e-5, convert_to_iter_based=True),
-]

@@ -14,7 +14,6 @@ from tests.tiny import (
     classifier_config,
     features,
     images,
-    plain,
     train_steps,
     wrapped,
 )
@@ -78,15 +77,6 @@ def test_trains_the_biases_and_nothing_else(backbone):
     assert set(model.state_dict()) == biases | {'backbone_fingerprint'}
     assert not model.adapters
     check_trains_exactly(model, 6, weight_decay=0.0)
-
-
-@everywhere
-@pytest.mark.parametrize('mode', [True, False])
-def test_starts_as_the_frozen_backbone(backbone, mode):
-    model = build(backbone)
-    model.train(mode)
-    stock = plain(backbone, mode)
-    assert torch.equal(features(model, images()), features(stock, images()))
 
 
 @everywhere

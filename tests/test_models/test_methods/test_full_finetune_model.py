@@ -15,7 +15,6 @@ from tests.tiny import (
     classifier_config,
     features,
     images,
-    plain,
     train_steps,
     wrapped,
 )
@@ -42,15 +41,6 @@ def test_trains_everything(backbone):
     names = {f'module.{name}' for name in stock}
     assert set(model.state_dict()) == names | {'backbone_fingerprint'}
     check_trains_exactly(model, 6, weight_decay=0.0)
-
-
-@everywhere
-@pytest.mark.parametrize('mode', [True, False])
-def test_starts_as_the_backbone(backbone, mode):
-    model = build(backbone)
-    model.train(mode)
-    stock = plain(backbone, mode)
-    assert torch.equal(features(model, images()), features(stock, images()))
 
 
 @everywhere

@@ -66,13 +66,6 @@ def reference(adapter: RepAdapter, x: torch.Tensor, dim: int, scale: float, grou
 
 
 @everywhere
-@pytest.mark.parametrize('mode', [True, False])
-def test_starts_as_the_frozen_backbone(backbone, mode):
-    model, stock = build(backbone).train(mode), plain(backbone, mode)
-    assert torch.equal(features(model, images()), features(stock, images()))
-
-
-@everywhere
 def test_stands_before_the_attention_and_the_mlp_with_the_papers_formula(backbone):
     model, stock = randomized(backbone, scale=0.5), plain(backbone)
     without = features(stock, images())
