@@ -20,6 +20,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     epoch_seed=dict(type='EpochSeedHook'),
+    accumulated_gradients=dict(type='AccumulatedGradientsHook'),
     resume_check=dict(type='ResumeCheckHook'),
     num_class_check=dict(type='NumClassCheckHook'),
     finite_check=dict(type='FiniteCheckHook'),
