@@ -1,6 +1,7 @@
 """Kill a small run again and again, and compare it with one that never stopped.
 
     python -m tests.soak_resume --kills 100
+    python -m tests.soak_resume --kills 100 --by-iteration
 
 The run prunes branches, passes from stage 1 to stage 2 of the learning scalar, drops
 neurons, flips images at random and keeps one last and one best checkpoint of 16 MiB and
@@ -8,6 +9,7 @@ more. It is killed (SIGKILL, all its processes) at random moments; every third t
 tool waits for a checkpoint that is being written and kills in the middle of that. After
 each kill the checkpoint that ``last_checkpoint`` names has to load, and so has the best
 one that it knows. In the end everything that training computes is compared bit for bit.
+By iteration checkpoints fall into the middle of an accumulation of gradients.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -38,6 +41,7 @@ from mmdmlora.registry import HOOKS
 from tests.peft_runner import DMLORA, config
 
 EPOCHS_A_KILL = 2
+STEPS_AN_EPOCH = 2
 PADDING = 2**22  # float32: 16 MiB
 # Entries that say when and where a run ran, not what it computed.
 INCIDENTAL = {'time', 'data_time', 'memory', 'cfg', 'experiment_name', 'padding'}
@@ -66,6 +70,7 @@ class Setup:
     workers: tuple[int, ...] = (0,)
     ema: bool = False
     flips: bool = True
+    by_iteration: bool = False
 
 
 @dataclass
@@ -116,6 +121,8 @@ def train(setup: Setup, work_dir: Path, rank: int, port: int, workers: int) -> N
     )
     cfg.default_hooks.checkpoint.max_keep_ckpts = 1
     cfg.train_cfg.val_interval = 2
+    if setup.by_iteration:
+        count_iterations(cfg, setup.epochs * STEPS_AN_EPOCH)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         cfg[name].num_workers = workers
     if workers:
@@ -124,6 +131,16 @@ def train(setup: Setup, work_dir: Path, rank: int, port: int, workers: int) -> N
         flip = dict(type='RandomFlip', prob=0.5)
         cfg.train_dataloader.dataset.pipeline.insert(1, flip)
     Runner.from_cfg(prepare(cfg)).train()
+
+
+def count_iterations(cfg: Config, max_iters: int) -> None:
+    """Make a run by epochs one by iterations, with images in an endless order."""
+    cfg.train_cfg = dict(by_epoch=False, max_iters=max_iters, val_interval=4)
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3)
+    cfg.default_hooks.monitor.interval = 1
+    cfg.optim_wrapper.accumulative_counts = 2
+    cfg.param_scheduler.update(by_epoch=False, T_max=max_iters)
 
 
 class Attempt:
@@ -186,7 +203,7 @@ def load(path: Path | str) -> dict:
     return torch.load(path, weights_only=True)
 
 
-def check_files(work_dir: Path, epoch: int) -> tuple[int, list[str]]:
+def check_files(work_dir: Path, epoch: float) -> tuple[float, list[str]]:
     """The epoch of the last checkpoint, and what is wrong with what a kill left."""
     pointer = work_dir / 'last_checkpoint'
     if not pointer.is_file():
@@ -198,7 +215,7 @@ def check_files(work_dir: Path, epoch: int) -> tuple[int, list[str]]:
             load(best)
     except Exception as error:
         return epoch, [f'after epoch {epoch}: {error}']
-    now = last['meta']['epoch']
+    now = last['meta']['iter'] / STEPS_AN_EPOCH
     return now, [f'epoch {now} after epoch {epoch}'] if now < epoch else []
 
 
@@ -269,7 +286,7 @@ def soak(setup: Setup, kills: int) -> Outcome:
         outcome.problems.append(f'the undisturbed run failed: see {whole}.0.log')
         return outcome
     seconds_an_epoch = (time.monotonic() - start - startup) / setup.epochs
-    epoch = 0
+    epoch = 0.0
     while True:
         attempt = Attempt(setup, killed, random.choice(setup.workers))
         outcome.resumes += epoch > 0
@@ -312,6 +329,7 @@ def main() -> None:
     parser.add_argument(
         '--no-flips', action='store_true', help='no random numbers in the data pipeline'
     )
+    parser.add_argument('--by-iteration', action='store_true')
     parser.add_argument('--out', type=Path, help='keep the runs there')
     args = parser.parse_args()
     random.seed(args.seed)
@@ -324,6 +342,7 @@ def main() -> None:
         workers=tuple(args.workers),
         ema=args.ema,
         flips=not args.no_flips,
+        by_iteration=args.by_iteration,
     )
     outcome = soak(setup, args.kills)
     print('| kills | in the middle of a write | resumes | problems and differences |')

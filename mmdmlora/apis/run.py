@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from pathlib import Path
 
 import torch
@@ -10,12 +12,14 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
 
 from mmdmlora.engine.export import save_merged
+from mmdmlora.engine.hooks import SummaryHook
 from mmdmlora.engine.launch import (
     check_amp,
     drop_invalid_worker_options,
     prepare_distributed,
 )
 from mmdmlora.engine.required_hooks import required_hooks
+from mmdmlora.engine.seeding import restored_determinism
 from mmdmlora.engine.state_check import check_fits
 from mmdmlora.io import install_safe_loaders, load_checkpoint
 from mmdmlora.registry import MODELS
@@ -40,7 +44,10 @@ MMENGINE_HOOKS = (
     'param_scheduler',
     'checkpoint',
 )
+STOCK_ITER_LOOP = ('IterBasedTrainLoop', 'mmengine.IterBasedTrainLoop')
+ITER_LOOP = 'mmdmlora.ResumableIterBasedTrainLoop'
 STOCK_CHECKPOINT_HOOK = ('CheckpointHook', 'mmengine.CheckpointHook')
+RUNS = itertools.count()
 # What a test leaves out of a config, and the hooks that steer a training or end it.
 TRAINING_SETTINGS = (
     'train_dataloader',
@@ -61,8 +68,9 @@ def prepare(config: Config) -> Config:
     """Make a config run on a current PyTorch, in place.
 
     Adds the hooks that a resumable training needs and those that guard it where a config
-    lacks them, replaces mmengine's checkpoint hook by the crash-safe one, so that stock
-    configs can be used too, and adapts the launch to the machine. For the whole process
+    lacks them, replaces mmengine's checkpoint hook by the crash-safe one and its loop by
+    iterations by the resumable one, so that stock configs can be used too, and adapts
+    the launch to the machine. For the whole process
     it replaces mmengine's checkpoint loaders: see
     :func:`~mmdmlora.io.schemes.install_safe_loaders`. A test is prepared by
     :func:`prepare_test`.
@@ -87,6 +95,7 @@ def prepare(config: Config) -> Config:
     checkpoint = hooks['checkpoint']
     if checkpoint is not None and checkpoint.get('type') in STOCK_CHECKPOINT_HOOK:
         checkpoint['type'] = required_hooks()['checkpoint']['type']
+    _prepare_loop(config)
     for name in [n for n, hook in hooks.items() if hook is None]:
         if name not in MMENGINE_HOOKS:
             del hooks[name]
@@ -95,6 +104,16 @@ def prepare(config: Config) -> Config:
     check_amp(config)
     prepare_distributed(config)
     return config
+
+
+def _prepare_loop(config: Config) -> None:
+    """Let a run by iterations use the resumable loop, and count iterations in its log."""
+    loop = config.get('train_cfg') or {}
+    if loop.get('by_epoch', True) is False or loop.get('type') in STOCK_ITER_LOOP:
+        loop.pop('by_epoch', None)
+        loop['type'] = ITER_LOOP
+    if loop.get('type') == ITER_LOOP:
+        config.setdefault('log_processor', {}).setdefault('by_epoch', False)
 
 
 def prepare_test(config: Config, checkpoint: str) -> Config:
@@ -121,19 +140,40 @@ def prepare_test(config: Config, checkpoint: str) -> Config:
     return prepared
 
 
-def train(config: Config) -> None:
+def train(config: Config) -> dict:
     """Train as a config says; the summary hook tests and merges at the end.
+
+    Several runs of a process don't know of each other.
+
+    Returns:
+        dict: The content of ``summary.json``; empty without a
+        :class:`~mmdmlora.engine.SummaryHook`, and in all processes but the main one.
 
     Raises:
         ValueError: See :func:`prepare`, or if the data fills no batch or
             nothing of ``load_from`` fits.
     """
     prepare(config)
-    runner = Runner.from_cfg(config)
-    check_steps(runner)
-    if config.get('load_from') and not config.get('resume'):
-        check_start(runner, config.load_from)
-    runner.train()
+    with restored_determinism():
+        runner = Runner.from_cfg(_named_apart(config))
+        check_steps(runner)
+        if config.get('load_from') and not config.get('resume'):
+            check_start(runner, config.load_from)
+        runner.train()
+    summaries = [h.summary for h in runner.hooks if isinstance(h, SummaryHook)]
+    return summaries[0] if summaries else {}
+
+
+def _named_apart(config: Config) -> Config:
+    """With an experiment name that no other run of this process has.
+
+    mmengine shares logger, message hub, visualizer and scope between runs of one name,
+    which by default is the second in which they begin.
+    """
+    name = config.get('experiment_name') or Path(config.filename or 'run').stem
+    named = copy.deepcopy(config)
+    named.experiment_name = f'{name}_{next(RUNS)}'
+    return named
 
 
 def test(config: Config, checkpoint: str) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from .export import save_merged, stock_config
 from .hooks import (
+    AccumulatedGradientsHook,
     AdapterMonitorHook,
     BranchPruningHook,
     CrashSafeCheckpointHook,
@@ -13,12 +14,14 @@ from .hooks import (
     ResumeCheckHook,
     SummaryHook,
 )
+from .iter_loop import ResumableIterBasedTrainLoop
 from .launch import check_amp, drop_invalid_worker_options, prepare_distributed
 from .optim_constructor import PEFTOptimWrapperConstructor
 from .required_hooks import required_hooks
 from .seeding import epoch_worker_init_fn
 
 __all__ = [
+    'AccumulatedGradientsHook',
     'AdapterMonitorHook',
     'BranchPruningHook',
     'CrashSafeCheckpointHook',
@@ -28,6 +31,7 @@ __all__ = [
     'NumClassCheckHook',
     'PEFTOptimWrapperConstructor',
     'PlainCheckpointHook',
+    'ResumableIterBasedTrainLoop',
     'ResumeCheckHook',
     'SummaryHook',
     'check_amp',

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIMIZERS
+from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructor
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmdmlora.models.peft_model import find_wrappers
+from mmdmlora.models.layers.inserted_layer import InsertedLayer
+from mmdmlora.models.layers.mix_lora import MixLoRA
+from mmdmlora.models.peft_model import PEFTModel, find_wrappers
 from mmdmlora.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmdmlora.utils import quiet
+
+SCALE = 'log_scale'
+LAYER_DECAY = 'layer_decay_rate'
+# What mmpretrain's layer-wise learning rates know nothing of.
+NOT_WITH_LAYER_DECAY = (
+    'bias_lr_mult',
+    'dwconv_decay_mult',
+    'dcn_offset_lr_mult',
+    'bypass_duplicate',
+)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -22,25 +37,33 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     group for each parameter, with which PyTorch's batched optimizer kernels lose their
     point. Here parameters with equal settings share a group.
 
+    All options of mmengine's constructor mean what they mean without a wrapper. A custom
+    key is looked for in the full name of a parameter and in its name without what
+    wrappers add: ``backbone.layers.0.attn`` reaches what was inserted into
+    ``backbone.module.layers.0.attn``. As in mmengine the longest key counts.
+
+    The scales get no weight decay, whatever reaches them, but for a custom key with
+    ``log_scale`` in it that sets ``decay_mult`` or ``weight_decay``.
+
     Args:
         optim_wrapper_cfg (dict): As in mmengine.
-        paramwise_cfg (dict, optional): As in mmengine. Unless it has a custom key
-            ``.log_scale``, the scales get no weight decay.
+        paramwise_cfg (dict, optional): As in mmengine. With ``layer_decay_rate`` as in
+            mmpretrain's ``LearningRateDecayOptimWrapperConstructor``, and ``lr_mult`` of
+            a custom key multiplies the layer's rate.
 
     Raises:
-        ValueError: If nothing in the model is trained, the optimizer is unknown, or
-            distributed training lacks ``find_unused_parameters=True`` where it is needed.
+        ValueError: If nothing in the model is trained, the optimizer is unknown,
+            ``layer_decay_rate`` comes without a ``weight_decay`` or with an option that
+            can't be combined with it, or distributed training lacks
+            ``find_unused_parameters=True`` where it is needed.
     """
 
     def __init__(
         self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
     ) -> None:
-        paramwise_cfg = dict(paramwise_cfg or {})
-        paramwise_cfg['custom_keys'] = {
-            '.log_scale': dict(weight_decay=0.0),
-            **paramwise_cfg.get('custom_keys', {}),
-        }
-        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        # mmengine puts all parameters into one group where there are no options.
+        paramwise_cfg = {'custom_keys': {}, **_plain(paramwise_cfg or {})}
+        super().__init__(_plain(optim_wrapper_cfg), paramwise_cfg)
         name = self.optimizer_cfg.get('type')
         with OPTIMIZERS.switch_scope_and_registry(None) as registry:
             if isinstance(name, str) and registry.get(name) is None:
@@ -48,6 +71,17 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                     f'optim_wrapper.optimizer.type={name} is no optimizer: check the '
                     'spelling (AdamW, SGD), or import its module with custom_imports.'
                 )
+        if LAYER_DECAY in paramwise_cfg and self.base_wd is None:
+            raise ValueError(
+                f'paramwise_cfg.{LAYER_DECAY} needs '
+                'optim_wrapper.optimizer.weight_decay: set it, to 0.0 for none.'
+            )
+        without_effect = [key for key in NOT_WITH_LAYER_DECAY if key in paramwise_cfg]
+        if LAYER_DECAY in paramwise_cfg and without_effect:
+            raise ValueError(
+                f'paramwise_cfg.{without_effect[0]} has no effect with {LAYER_DECAY}: '
+                'leave it out, or set the parameters by custom_keys.'
+            )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         is_parallel = isinstance(model, DistributedDataParallel)
@@ -64,17 +98,94 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any
     ) -> None:
-        if prefix:
-            super().add_params(params, module, prefix, **kwargs)
-            return
-        singles: list[dict] = []
-        with quiet():
-            super().add_params(singles, module, **kwargs)
+        """Add the groups of a whole model."""
+        names = {id(p): (full, own) for p, full, own in _named_parameters(module)}
+        singles = self._singles(module, names)
         if not singles:
             raise ValueError(f'no parameter of {type(module).__name__} is trained.')
+        scales = {
+            id(m.log_scale)
+            for m in module.modules()
+            if isinstance(m, MixLoRA) and m.learn_scale
+        }
         groups: dict[str, dict] = {}
         for single in singles:
+            (parameter,) = single['params']
+            if id(parameter) in scales:
+                single['weight_decay'] = self._scale_decay(names[id(parameter)])
             settings = {k: v for k, v in single.items() if k != 'params'}
             group = groups.setdefault(repr(settings), {'params': [], **settings})
-            group['params'] += single['params']
+            group['params'].append(parameter)
         params.extend(groups.values())
+
+    def _singles(self, model: nn.Module, names: dict[int, tuple[str, str]]) -> list[dict]:
+        """One group for each parameter, made by mmengine or mmpretrain."""
+        # With each parameter's full name as a key theirs is the one that was found here.
+        custom_keys = {
+            both[0]: self.paramwise_cfg['custom_keys'][key]
+            for both in names.values()
+            if (key := self._find_key(both)) is not None
+        }
+        options = dict(self.paramwise_cfg, custom_keys=custom_keys)
+        config = dict(self.optim_wrapper_cfg, optimizer=self.optimizer_cfg)
+        singles: list[dict] = []
+        with quiet():
+            if LAYER_DECAY not in options:
+                DefaultOptimWrapperConstructor(config, options).add_params(singles, model)
+                return singles
+            LearningRateDecayOptimWrapperConstructor(config, options).add_params(
+                singles, model, get_layer_depth=_depth_function(model)
+            )
+        for single in singles:
+            single['lr'] *= single.get('lr_mult', 1.0)
+            # So that parameters of a layer share a group.
+            del single['param_name']
+        return singles
+
+    def _find_key(self, names: tuple[str, str], part: str = '') -> str | None:
+        """The longest custom key in one of the names; of two the first by alphabet."""
+        keys = sorted(self.paramwise_cfg['custom_keys'])
+        fitting = [k for k in keys if part in k and any(k in f'.{n}' for n in names)]
+        return max(fitting, key=len, default=None)
+
+    def _scale_decay(self, names: tuple[str, str]) -> float:
+        key = self._find_key(names, SCALE)
+        settings = {} if key is None else self.paramwise_cfg['custom_keys'][key]
+        decay = (self.base_wd or 0.0) * settings.get('decay_mult', 0.0)
+        return settings.get('weight_decay', decay)
+
+
+def _plain(config: dict) -> dict:
+    """Without ConfigDicts, which torch.compile doesn't take for parameter groups."""
+    return config.to_dict() if hasattr(config, 'to_dict') else dict(config)
+
+
+def _named_parameters(
+    module: nn.Module, full: str = '', own: str = ''
+) -> Iterator[tuple[nn.Parameter, str, str]]:
+    """Each parameter, its full name, and its name without what wrappers add."""
+    for name, parameter in module.named_parameters(recurse=False):
+        yield parameter, f'{full}{name}', f'{own}{name}'
+    for name, child in module.named_children():
+        is_added = (isinstance(module, PEFTModel) and name == 'module') or (
+            isinstance(module, InsertedLayer) and name == 'original'
+        )
+        below = own if is_added else f'{own}{name}.'
+        yield from _named_parameters(child, f'{full}{name}.', below)
+
+
+def _depth_function(model: nn.Module) -> Callable[[str], tuple[int, int]]:
+    """What tells the depth of a parameter's layer by its name.
+
+    Raises:
+        ValueError: If the model has neither such a method nor a wrapped backbone.
+    """
+    if hasattr(model, 'get_layer_depth'):
+        return model.get_layer_depth
+    for name, module in model.named_modules():
+        if isinstance(module, PEFTModel):
+            return partial(module.get_layer_depth, prefix=f'{name}.')
+    raise ValueError(
+        f'{type(model).__name__} has no get_layer_depth, which layer-wise learning rates '
+        f'need: leave out paramwise_cfg.{LAYER_DECAY}.'
+    )

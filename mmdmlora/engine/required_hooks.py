@@ -22,6 +22,7 @@ def required_hooks(**checkpoint: object) -> dict[str, dict]:
     return dict(
         checkpoint=dict(type='mmdmlora.CrashSafeCheckpointHook', interval=1) | checkpoint,
         epoch_seed=dict(type='mmdmlora.EpochSeedHook'),
+        accumulated_gradients=dict(type='mmdmlora.AccumulatedGradientsHook'),
         resume_check=dict(type='mmdmlora.ResumeCheckHook'),
         num_class_check=dict(type='mmdmlora.NumClassCheckHook'),
         finite_check=dict(type='mmdmlora.FiniteCheckHook'),

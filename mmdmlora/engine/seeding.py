@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -21,6 +23,20 @@ def seed_everything(*entropy: int) -> None:
     random.seed(for_python)
     np.random.seed(for_numpy % 2**32)
     torch.manual_seed(for_torch)
+
+
+@contextmanager
+def restored_determinism() -> Iterator[None]:
+    """Let settings of determinism end with a run: mmengine's Runner only sets them."""
+    cudnn = torch.backends.cudnn
+    flags = cudnn.deterministic, cudnn.benchmark
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = flags
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 @FUNCTIONS.register_module()

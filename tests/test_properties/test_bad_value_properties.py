@@ -205,4 +205,4 @@ def test_stages_of_any_form_are_run_or_refused(stages, begins):
 def test_schedules_out_of_range_are_refused(name, value):
     options = {'interval': 1, name: value}
     with pytest.raises(ValueError, match=name):
-        BranchPruningHook(**options).target(5, 10, 4)
+        BranchPruningHook(**options).schedule.branches_at(5, 10, 4)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmdmlora.engine import BranchPruningHook, LearningScalarHook
-from mmdmlora.engine.schedule import to_epochs
+from mmdmlora.engine.schedule import to_steps
 from mmdmlora.models.methods.dmlora_model import CRITERIA, DMLoRAModel
 from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.utils import quiet
@@ -69,7 +69,9 @@ def simulated(case: SimpleNamespace, epoch: int, run: int) -> int:
 
 @given(case=prunings(), run=RUNS)
 def test_branches_of_each_epoch_equal_the_simulation(case, run):
-    kept = [hook(case).target(epoch, run, case.total) for epoch in range(run)]
+    kept = [
+        hook(case).schedule.branches_at(epoch, run, case.total) for epoch in range(run)
+    ]
     assert kept == [simulated(case, epoch, run) for epoch in range(run)]
     assert kept == sorted(kept, reverse=True)
     assert min(kept) >= min(case.min_branches, case.total) and max(kept) <= case.total
@@ -81,22 +83,26 @@ def test_epochs_and_the_same_fraction_agree(case, run, data):
     whole = hook(case, interval=interval, begin=begin)
     share = hook(case, interval=Fraction(interval, run), begin=Fraction(begin, run))
     for epoch in range(run):
-        targets = [h.target(epoch, run, case.total) for h in (whole, share)]
+        targets = [h.schedule.branches_at(epoch, run, case.total) for h in (whole, share)]
         assert targets[0] == targets[1]
 
 
 @given(case=prunings(), run=RUNS, other=RUNS, interval=PARTS.filter(bool), begin=PARTS)
 def test_fractions_end_alike_in_runs_of_any_length(case, run, other, interval, begin):
     schedule = hook(case, interval=interval, begin=begin)
-    ends = {schedule.target(n - 1, n, case.total) for n in (run, other)}
+    ends = {schedule.schedule.branches_at(n - 1, n, case.total) for n in (run, other)}
     assert len(ends) == 1
 
 
-def fake_runner(model: torch.nn.Module, epoch: int, run: int) -> SimpleNamespace:
+def fake_runner(model: torch.nn.Module, step: int, run: int) -> SimpleNamespace:
+    """In a run by epochs with three iterations each, or by iterations."""
     return SimpleNamespace(
         model=model,
-        epoch=epoch,
+        epoch=step,
         max_epochs=run,
+        iter=step,
+        max_iters=run,
+        train_loop=None,
         logger=logging.getLogger('mmdmlora.tests'),
         optim_wrapper=SimpleNamespace(param_groups=[]),
         hooks=[],
@@ -180,6 +186,6 @@ def test_each_epoch_is_in_one_stage(scaled, stages, run, data):
 
 @given(value=POINTS, run=RUNS)
 def test_points_of_a_run(value, run):
-    got = to_epochs(given_as(value), run, 'x')
+    got = to_steps(given_as(value), run, 'x')
     assert got == pytest.approx(float(exact(value, run)))
     assert isinstance(value, int) or 0 <= got <= run

@@ -16,8 +16,14 @@ ROOT = Path(__file__).parents[2]
         '',
         '--workers 2 --ema',
         '--processes 2 --workers 0 1 2 --no-flips',
+        '--by-iteration --workers 0 1 2 --ema',
     ],
-    ids=['plain', 'workers and average', 'two processes, changing workers'],
+    ids=[
+        'plain',
+        'workers and average',
+        'two processes, changing workers',
+        'by iteration, changing workers, average',
+    ],
 )
 def test_ten_kills(options, tmp_path):
     command = ['-m', 'tests.soak_resume', '--kills=10', f'--out={tmp_path}']

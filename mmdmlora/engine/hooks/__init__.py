@@ -1,5 +1,6 @@
 """The hooks, one a file."""
 
+from .accumulated_gradients_hook import AccumulatedGradientsHook
 from .adapter_monitor_hook import AdapterMonitorHook
 from .branch_pruning_hook import BranchPruningHook
 from .crash_safe_checkpoint_hook import CrashSafeCheckpointHook
@@ -12,6 +13,7 @@ from .resume_check_hook import ResumeCheckHook
 from .summary_hook import SummaryHook
 
 __all__ = [
+    'AccumulatedGradientsHook',
     'AdapterMonitorHook',
     'BranchPruningHook',
     'CrashSafeCheckpointHook',

@@ -5,7 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.hooks.hook import DATA_BATCH
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmdmlora.models.methods.dmlora_model import DMLoRAModel
 from mmdmlora.models.methods.low_rank_model import LowRankModel
@@ -21,16 +22,53 @@ class AdapterMonitorHook(Hook):
 
     - When: ``before_train_epoch`` (number of branches and mean scale, which every log
       line of the epoch shows) and ``after_train_epoch`` (the scale of each layer, for the
-      visualizer's backends only).
+      visualizer's backends only). In a loop by iterations the same in
+      ``before_train_iter`` and ``after_train_iter`` of every ``interval``-th iteration.
     - Touches: the message hub (``train/branches``, ``train/scale``) and the visualizer
       (``scale/<layer>``). Both calls read the scales from the device.
     - State: none.
     - Priority: LOW, after the hooks that prune.
+
+    Args:
+        interval (int): In a loop by iterations, log every so many of them: as often as
+            the ``LoggerHook``. Defaults to 50.
     """
 
     priority = 'LOW'
 
+    def __init__(self, interval: int = 50) -> None:
+        self.interval = interval
+
     def before_train_epoch(self, runner: Runner) -> None:
+        if not isinstance(runner.train_loop, IterBasedTrainLoop):
+            self._log_means(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        if not isinstance(runner.train_loop, IterBasedTrainLoop):
+            self._log_scales(runner, runner.epoch + 1)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None
+    ) -> None:
+        if self._is_due(runner):
+            self._log_means(runner)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: dict | None = None,
+    ) -> None:
+        if self._is_due(runner):
+            self._log_scales(runner, runner.iter + 1)
+
+    def _is_due(self, runner: Runner) -> bool:
+        by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)
+        return by_iteration and self.every_n_train_iters(runner, self.interval)
+
+    @staticmethod
+    def _log_means(runner: Runner) -> None:
         for model in _models(runner):
             if isinstance(model, DMLoRAModel):
                 runner.message_hub.update_scalar('train/branches', model.num_branches)
@@ -38,10 +76,11 @@ class AdapterMonitorHook(Hook):
                 'train/scale', fmean(model.scales().values())
             )
 
-    def after_train_epoch(self, runner: Runner) -> None:
+    @staticmethod
+    def _log_scales(runner: Runner, step: int) -> None:
         for model in _models(runner):
             scales = {f'scale/{name}': s for name, s in model.scales().items()}
-            runner.visualizer.add_scalars(scales, step=runner.epoch + 1)
+            runner.visualizer.add_scalars(scales, step=step)
 
 
 def _models(runner: Runner) -> list[LowRankModel]:

@@ -80,6 +80,12 @@ class CrashSafeCheckpointHook(CheckpointHook):
             self._adopt_recorded(runner)
             if is_main_process():
                 self._clean_up(runner)
+        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            runner.logger.warning(
+                'The run counts iterations, but default_hooks.checkpoint.by_epoch=True '
+                'writes its checkpoint at the end: a run that is killed is lost. Set '
+                'by_epoch=False and interval to a number of iterations.'
+            )
         if hub.get_info(UNVALIDATED) and runner.val_loop is not None:
             runner.logger.info(
                 'The checkpoint was written before its validation: validating first.'

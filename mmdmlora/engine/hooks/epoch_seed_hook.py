@@ -1,51 +1,47 @@
-"""Random numbers as a function of (seed, epoch, rank), so that a resume is exact."""
+"""Random numbers as a function of (seed, epoch or iteration, rank): exact resumption."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
-from mmengine.hooks import Hook
+from mmengine.dist import get_world_size
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks.hook import DATA_BATCH
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
+from mmdmlora.engine.iter_loop import ResumableIterBasedTrainLoop
 from mmdmlora.engine.seeding import seed_everything
 from mmdmlora.registry import HOOKS
 
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Reseed at the start of each epoch, so that a resumed run equals an unbroken one.
+    """Reseed as training goes on, so that a resumed run equals an unbroken one.
 
     mmengine doesn't store the states of the random number generators. With this hook
-    the random numbers of an epoch depend on the seed, the epoch and the rank only.
-    Weights were seen to end bit-equal without data loading workers, and with
-    non-persistent workers that :func:`~mmdmlora.engine.epoch_worker_init_fn` seeds.
+    the random numbers of an epoch (in a loop by iterations: of an iteration) depend on
+    the seed, the epoch or iteration, and the rank only. Weights were seen to end
+    bit-equal by epochs without data loading workers, and with non-persistent workers that
+    :func:`~mmdmlora.engine.epoch_worker_init_fn` seeds, and by iterations with
+    :class:`~mmdmlora.engine.ResumableIterBasedTrainLoop` and any number of workers.
 
-    - When: ``before_train`` (warnings) and ``before_train_epoch`` (0-based
-      ``runner.epoch``). A loop by iterations has one epoch only: there a resumed run
-      repeats the random numbers of the start.
+    - When: ``before_train`` (warnings), ``before_train_epoch`` (0-based
+      ``runner.epoch``) and, in a loop by iterations, ``before_train_iter`` (0-based
+      ``runner.iter``).
     - Touches: the global generators of Python, NumPy and torch on every device. Samplers
       have generators of their own.
     - State: none.
-    - Priority: VERY_HIGH, so that random numbers that other hooks draw in
-      ``before_train_epoch`` come from the new seeds.
+    - Priority: VERY_HIGH, so that random numbers that other hooks draw at the same point
+      come from the new seeds.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
         """Warn about what makes a resumed run differ nevertheless."""
-        problems = []
-        if getattr(runner.train_dataloader, 'persistent_workers', False):
-            problems.append(
-                'train_dataloader.persistent_workers=True keeps the state of the '
-                'workers: set it to False'
-            )
-        if (runner.cfg.get('randomness') or {}).get('seed') is None:
-            problems.append(
-                "the config has no seed for the sampler: set randomness['seed']"
-            )
-        for problem in problems:
+        for problem in _problems(runner):
             print_log(
                 f'A resumed run will not equal an unbroken one: {problem}.',
                 logger='current',
@@ -54,3 +50,48 @@ class EpochSeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         seed_everything(runner.seed, runner.epoch, runner.rank)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None
+    ) -> None:
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            seed_everything(runner.seed, runner.iter, runner.rank)
+
+
+def _problems(runner: Runner) -> Iterator[str]:
+    by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)
+    if by_iteration:
+        if not isinstance(runner.train_loop, ResumableIterBasedTrainLoop):
+            yield (
+                f"{type(runner.train_loop).__name__} draws the images' random numbers "
+                'from a stream that it does not restore: set train_cfg.type='
+                "'mmdmlora.ResumableIterBasedTrainLoop'"
+            )
+    elif getattr(runner.train_dataloader, 'persistent_workers', False):
+        yield (
+            'train_dataloader.persistent_workers=True keeps the state of the '
+            'workers: set it to False'
+        )
+    if (runner.cfg.get('randomness') or {}).get('seed') is None:
+        yield "the config has no seed for the sampler: set randomness['seed']"
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            yield from _checkpoint_problems(runner, hook, by_iteration)
+
+
+def _checkpoint_problems(
+    runner: Runner, hook: CheckpointHook, by_iteration: bool
+) -> Iterator[str]:
+    if not (by_iteration or hook.by_epoch):
+        yield (
+            'default_hooks.checkpoint.by_epoch=False writes checkpoints inside of '
+            'epochs, and a resumed run begins an epoch: set by_epoch=True'
+        )
+    counts = (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    steps = hook.interval * (len(runner.train_dataloader) if hook.by_epoch else 1)
+    if get_world_size() > 1 and steps > 0 and steps % counts:
+        yield (
+            f'optim_wrapper.accumulative_counts={counts} does not divide the {steps} '
+            'steps between checkpoints, which hold the gradients of one process only: '
+            f'set a divisor of {steps}'
+        )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdmlora.engine.schedule import to_epochs
+from mmdmlora.engine.schedule import find_stage, to_steps
 from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
+
+from .scheduled_hook import ScheduledHook
 
 BOTH, BRANCHES, SCALES = 'both', 'branches', 'scales'
 READINGS = {
@@ -21,7 +22,7 @@ READINGS = {
 
 
 @HOOKS.register_module()
-class LearningScalarHook(Hook):
+class LearningScalarHook(ScheduledHook):
     """Choose in stages whether branches, scales or both are trained.
 
     The paper optimises the scale of each adapted layer in two stages from an initial
@@ -39,29 +40,35 @@ class LearningScalarHook(Hook):
     then converge with that scale. In a small trial B and C were equal, and A was worse
     because its branches stop training.
 
-    - When: ``before_train`` (checks) and ``before_train_epoch``.
+    - When: ``before_train`` (checks) and ``before_train_epoch`` or ``before_train_iter``.
     - Touches: what optimizer steps change
       (:meth:`~mmdmlora.models.methods.low_rank_model.LowRankModel.set_trained`).
-    - State: none. The stage follows from the epoch.
+    - State: none. The stage follows from the epoch or iteration.
     - Priority: NORMAL.
 
     Args:
         stages (str | Sequence[str]): A reading, or what each stage trains: ``branches``,
             ``scales`` or ``both``. Defaults to ``'B'``.
-        begins (int | float | Sequence[int | float]): Epoch, or fraction of the run, at
-            which each stage but the first begins. Defaults to ``(0.5, )``.
+        begins (int | float | Sequence[int | float]): Epoch (in a loop by iterations:
+            iteration), counted from 0, or fraction of the run, at which each stage but
+            the first begins. Defaults to ``(0.5, )``.
+        by_epoch (bool, optional): Whether whole numbers count epochs (True) or iterations
+            (False). None means what the training loop counts. Defaults to None.
 
     Raises:
         ValueError: If an argument is unknown or out of range, or at the start of
             training if no wrapper in the model has trainable scales
-            (``learn_scale=True``) or the optimizer would apply weight decay to them.
+            (``learn_scale=True``), the optimizer would apply weight decay to them, or
+            ``by_epoch`` is True in a run by iterations.
     """
 
     def __init__(
         self,
         stages: str | Sequence[str] = 'B',
         begins: float | Sequence[float] = (0.5,),
+        by_epoch: bool | None = None,
     ) -> None:
+        super().__init__(by_epoch)
         if isinstance(stages, str):
             if stages not in READINGS:
                 raise ValueError(f'stages={stages!r} is none of {list(READINGS)}.')
@@ -84,9 +91,10 @@ class LearningScalarHook(Hook):
         self._current: str | None = None
 
     def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
         self._current = None
-        epochs = self._epochs(runner)
-        if epochs != sorted(epochs):
+        begins = self._begins(runner)
+        if begins != sorted(begins):
             raise ValueError(f'begins={self.begins!r} is not in ascending order.')
         scales = {
             id(p) for model in self._models(runner) for p in model.scale_parameters()
@@ -99,16 +107,18 @@ class LearningScalarHook(Hook):
                     "optim_wrapper.constructor='mmdmlora.PEFTOptimWrapperConstructor'."
                 )
 
-    def before_train_epoch(self, runner: Runner) -> None:
-        stage = self.stages[sum(begin <= runner.epoch for begin in self._epochs(runner))]
+    def at_step(self, runner: Runner, step: int) -> None:
+        stage = self.stages[find_stage(self._begins(runner), step)]
+        if stage == self._current:
+            return
         for model in self._models(runner):
             model.set_trained(branches=stage != SCALES, scales=stage != BRANCHES)
-        if stage != self._current:
-            runner.logger.info(f'Epoch {runner.epoch + 1}: trains {stage}')
-            self._current = stage
+        runner.logger.info(f'{self.step_name(step)}: trains {stage}')
+        self._current = stage
 
-    def _epochs(self, runner: Runner) -> list[float]:
-        return [to_epochs(b, runner.max_epochs, 'begins') for b in self.begins]
+    def _begins(self, runner: Runner) -> list[float]:
+        length = self.length(runner)
+        return [to_steps(b, length, 'begins', self.unit) for b in self.begins]
 
     @staticmethod
     def _models(runner: Runner) -> list[LowRankModel]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmdmlora.engine.state_check import check_fits
 from mmdmlora.registry import HOOKS
@@ -17,10 +17,12 @@ LAUNCH = 'launch'
 class ResumeCheckHook(Hook):
     """Resume only what can go on exactly as if it had never stopped.
 
-    A run with another number of processes, batch size or number of images has other
-    batches and another number of steps in an epoch. The schedules, which a resumed run
-    takes from the checkpoint, then no longer fit, and mmengine goes on without a message.
-    With another seed the images are shuffled with one seed and all else uses the other.
+    A run with another number of processes, batch size, accumulation or number of images
+    has other batches and another number of steps in an epoch. The schedules, which a
+    resumed run takes from the checkpoint, then no longer fit, and mmengine goes on
+    without a message. A run by epochs orders the images in another way than one by
+    iterations. With another seed the images are shuffled with one seed and all else uses
+    the other.
     A checkpoint of another model, which mmengine loads as far as it goes, is refused too.
 
     - When: ``before_save_checkpoint`` and, in a run that resumes,
@@ -58,9 +60,14 @@ class ResumeCheckHook(Hook):
 def _launch(runner: Runner) -> dict:
     """What decides about the batches of a run."""
     loader = runner.train_dataloader
+    by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)
     return dict(
+        counts='iterations' if by_iteration else 'epochs',
         processes=get_world_size(),
         batch_size=loader.batch_size,
         images=len(loader.dataset) if hasattr(loader.dataset, '__len__') else None,
+        accumulative_counts=(runner.cfg.get('optim_wrapper') or {}).get(
+            'accumulative_counts', 1
+        ),
         seed=(runner.cfg.get('randomness') or {}).get('seed'),
     )

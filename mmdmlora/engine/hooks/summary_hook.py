@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import traceback
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -12,6 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmdmlora.engine.export import save_merged
+from mmdmlora.engine.metrics import plain_value
 from mmdmlora.io import atomic_write, load_checkpoint
 from mmdmlora.models.methods.dmlora_model import DMLoRAModel
 from mmdmlora.models.methods.low_rank_model import LowRankModel
@@ -20,6 +22,7 @@ from mmdmlora.registry import HOOKS
 from mmdmlora.utils import unwrapped
 
 SHARE = 'share of all parameters'
+SCALES = 'scales'
 
 
 @HOOKS.register_module()
@@ -31,41 +34,76 @@ class SummaryHook(Hook):
 
     - When: ``after_train``.
     - Touches: runs the test loop, if the config has one; writes ``summary.json`` and the
-      merged model, made from the last checkpoint, into ``work_dir``.
-    - State: none.
+      merged model, made from the last checkpoint, into ``work_dir``. Metrics become what
+      JSON has (:func:`~mmdmlora.engine.metrics.plain_value`).
+    - State: the attribute ``summary``, the content of ``summary.json``; empty until
+      training ends, and in all processes but the main one.
     - Priority: VERY_LOW, after the checkpoint is written.
 
     Args:
         merge (bool): Whether to write the merged model (``merged.pth`` with a stock
-            config ``merged.py``) into the working directory. Defaults to True.
+            config ``merged.py``) into the working directory. Defaults to True. A model
+            that can't be merged is no error: the summary and the log say why.
+
+    Raises:
+        Exception: What the test has raised, after the merged model and the summary are
+            written.
     """
 
     priority = 'VERY_LOW'
 
     def __init__(self, merge: bool = True) -> None:
         self.merge = merge
+        self.summary: dict = {}
 
     def after_train(self, runner: Runner) -> None:
         loop = runner.test_loop
-        metrics = loop.run() if loop is not None else {}
-        if not is_main_process():
-            return
+        failure = None
+        try:
+            metrics = loop.run() if loop is not None else {}
+        except Exception as error:
+            failure = error
+            metrics = _stored_metrics(runner)
+        if is_main_process():
+            results = {f'test {name}': plain_value(v) for name, v in metrics.items()}
+            if failure is not None:
+                results['test'] = f'failed: {type(failure).__name__}: {failure}'
+            self.summary = results | self._describe(runner)
+            _write(runner, self.summary)
+        if failure is not None:
+            raise failure
+
+    def _describe(self, runner: Runner) -> dict:
         model = unwrapped(runner.model)
-        checkpoint = runner.message_hub.get_info('last_ckpt')
-        summary: dict = {f'test {name}': value for name, value in metrics.items()}
-        summary |= _sizes(model)
-        summary['checkpoint'] = checkpoint
+        hub = runner.message_hub
+        checkpoint = hub.get_info('last_ckpt')
+        summary = {**_sizes(model), 'checkpoint': checkpoint}
         for key, name in (('best_score', 'best validation'), ('best_ckpt', 'its file')):
-            if (value := runner.message_hub.get_info(key)) is not None:
-                summary[name] = value
+            if (value := hub.get_info(key)) is not None:
+                summary[name] = plain_value(value)
         if self.merge and checkpoint:
             summary['merged model'] = _merge(runner, model, checkpoint)
-        path = Path(runner.work_dir) / 'summary.json'
-        with atomic_write(path) as stream:
-            stream.write(f'{json.dumps(summary, indent=2)}\n'.encode())
-        width = max(map(len, summary))
-        lines = [f'  {name:<{width}}  {_text(name, v)}' for name, v in summary.items()]
-        runner.logger.info('\n'.join([f'Summary ({path})', *lines]))
+        return summary
+
+
+def _stored_metrics(runner: Runner) -> dict:
+    """The metrics of a test in which a later hook has failed, for example the logger."""
+    hub = runner.message_hub
+    stored = {name: buffer.current() for name, buffer in hub.log_scalars.items()}
+    return {
+        name.removeprefix('test/'): value
+        for name, value in (stored | hub.runtime_info).items()
+        if name.startswith('test/')
+    }
+
+
+def _write(runner: Runner, summary: dict) -> None:
+    path = Path(runner.work_dir) / 'summary.json'
+    with atomic_write(path) as stream:
+        stream.write(f'{json.dumps(summary, indent=2)}\n'.encode())
+    width = max(map(len, summary))
+    lines = [f'  {name:<{width}}  {_text(name, v)}' for name, v in summary.items()]
+    runner.logger.info('\n'.join([f'Summary ({path})', *lines]))
 
 
 def _sizes(model: nn.Module) -> dict:
@@ -81,26 +119,34 @@ def _sizes(model: nn.Module) -> dict:
                 f'{wrapper.num_branches} of {wrapper.total_branches}'
             )
         if isinstance(wrapper, LowRankModel):
-            sizes['scales'] = wrapper.scales()
+            sizes[SCALES] = wrapper.scales()
     return sizes
 
 
 def _merge(runner: Runner, model: nn.Module, checkpoint: str) -> str:
-    """Merge the weights of a checkpoint (with EMA: the averaged ones)."""
-    state = load_checkpoint(checkpoint)
-    trained = copy.deepcopy(model)
-    trained.load_state_dict(state['state_dict'])
+    """Merge the weights of a checkpoint (with EMA: the averaged ones).
+
+    Returns:
+        str: Where the merged model is, or why there is none.
+    """
     out = Path(runner.work_dir) / 'merged.pth'
     meta = getattr(runner.train_dataloader.dataset, 'metainfo', None)
     try:
+        trained = copy.deepcopy(model)
+        trained.load_state_dict(load_checkpoint(checkpoint)['state_dict'])
         save_merged(trained, runner.cfg, out, meta)
     except ValueError as error:
         return f'none: {error}'
+    except Exception as error:
+        runner.logger.error(
+            f'The model is trained and saved, but not merged:\n{traceback.format_exc()}'
+        )
+        return f'none: {type(error).__name__}: {error}'
     return str(out)
 
 
 def _text(name: str, value: object) -> str:
-    if isinstance(value, dict):
+    if name == SCALES and isinstance(value, dict):
         values = list(value.values())
         return (
             f'{min(values):.4g} to {max(values):.4g}, '
@@ -108,4 +154,6 @@ def _text(name: str, value: object) -> str:
         )
     if isinstance(value, float):
         return f'{100 * value:.2f} %' if name == SHARE else f'{value:.2f}'
-    return f'{value:,}' if isinstance(value, int) else str(value)
+    if isinstance(value, list | dict):
+        return f'({len(value)} values, see the file)'
+    return f'{value:,}' if type(value) is int else str(value)

@@ -9,11 +9,20 @@ from mmengine.hooks import Hook
 from mmdmlora.engine import BranchPruningHook
 from tests.peft_runner import DMLORA, runner
 
+# Eight steps each.
+LOOPS = dict(
+    epochs=dict(epochs=4),
+    iterations=dict(
+        train_cfg=dict(type='ResumableIterBasedTrainLoop', max_iters=8, val_interval=8)
+    ),
+)
+
 
 class Spy(Hook):
-    """Notes the number of branches in each training step."""
+    """Notes the number of branches in each epoch or training step."""
 
-    def __init__(self):
+    def __init__(self, every_step=False):
+        self.every_step = every_step
         self.seen = []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
@@ -21,7 +30,7 @@ class Spy(Hook):
         counts = {len(a.branches()[0]) for a in model.adapters.values()}
         counts |= {len(a.branches()[1]) for a in model.adapters.values()}
         assert len(counts) == 1
-        if batch_idx == 0:
+        if batch_idx == 0 or self.every_step:
             self.seen.append(counts.pop())
 
 
@@ -57,8 +66,19 @@ def test_branches_of_each_epoch(tmp_path, options, expected):
 
 def test_fraction_scales_with_the_run():
     hook = BranchPruningHook(interval=1 / 30)
-    assert [hook.target(e, 300, 8) for e in (9, 10, 69, 70, 299)] == [8, 7, 2, 1, 1]
-    assert [hook.target(e, 900, 8) for e in (29, 30, 209, 210)] == [8, 7, 2, 1]
+    assert [hook.schedule.branches_at(e, 300, 8) for e in (9, 10, 69, 70, 299)] == [
+        8,
+        7,
+        2,
+        1,
+        1,
+    ]
+    assert [hook.schedule.branches_at(e, 900, 8) for e in (29, 30, 209, 210)] == [
+        8,
+        7,
+        2,
+        1,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -75,9 +95,9 @@ def test_fraction_scales_with_the_run():
 )
 def test_short_run_ends_with_what_a_long_one_ends_with(options, epochs, expected):
     hook = BranchPruningHook(**options)
-    assert [hook.target(e, epochs, 8) for e in range(epochs)] == expected
-    assert hook.target(299, 300, 8) == hook.min_branches
-    hook.check(epochs, 8)
+    assert [hook.schedule.branches_at(e, epochs, 8) for e in range(epochs)] == expected
+    assert hook.schedule.branches_at(299, 300, 8) == hook.schedule.min_branches
+    hook.schedule.check(epochs, 8)
 
 
 def test_fraction_equals_the_whole_number_that_it_stands_for():
@@ -86,13 +106,19 @@ def test_fraction_equals_the_whole_number_that_it_stands_for():
     for fraction, whole, epochs in parts + percent:
         hooks = [BranchPruningHook(interval=interval) for interval in (fraction, whole)]
         for epoch in range(epochs):
-            one, two = (hook.target(epoch, epochs, 99) for hook in hooks)
+            one, two = (hook.schedule.branches_at(epoch, epochs, 99) for hook in hooks)
             assert one == two, (fraction, epochs, epoch)
 
 
 def test_papers_slow_schedule():
     hook = BranchPruningHook(interval=100)
-    assert [hook.target(e, 300, 8) for e in (99, 100, 199, 200, 299)] == [8, 7, 7, 6, 6]
+    assert [hook.schedule.branches_at(e, 300, 8) for e in (99, 100, 199, 200, 299)] == [
+        8,
+        7,
+        7,
+        6,
+        6,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +186,7 @@ def test_each_remedy_that_a_message_names_works():
             min_branches=min_branches,
         )
         try:
-            BranchPruningHook(**options).check(epochs, 8)
+            BranchPruningHook(**options).schedule.check(epochs, 8)
         except ValueError as error:
             divides = 'does not divide' not in str(error)
             for name, value in remedies(str(error)):
@@ -168,19 +194,49 @@ def test_each_remedy_that_a_message_names_works():
                 length = changed.pop('max_epochs')
                 tried.add(name)
                 try:
-                    BranchPruningHook(**changed).check(length, 8)
+                    BranchPruningHook(**changed).schedule.check(length, 8)
                 except ValueError as left:
                     assert not divides and 'does not divide' not in str(left)
     assert tried == {'interval', 'num_pruned', 'min_branches', 'max_epochs'}
 
 
-def test_needs_epochs(tmp_path):
-    hooks = dict(pruning=dict(type='BranchPruningHook', interval=0.2))
-    loop = dict(by_epoch=False, max_iters=20, val_interval=10)
-    run = runner(tmp_path, hooks=hooks)
-    run._train_loop = loop
-    with pytest.raises(ValueError, match=r'counts iterations \(max_iters=20\)'):
+@pytest.mark.parametrize(
+    'options, expected',
+    [
+        (dict(interval=2), [4, 4, 3, 3, 2, 2, 1, 1]),
+        (dict(interval=0.25), [4, 4, 3, 3, 2, 2, 1, 1]),
+        (dict(interval=1, begin=4), [4, 4, 4, 4, 4, 3, 2, 1]),
+        (dict(interval=3, min_branches=2, by_epoch=False), [4, 4, 4, 3, 3, 3, 2, 2]),
+        (dict(interval=0.5, min_branches=3, criterion='norm'), [4, 4, 4, 4, 3, 3, 3, 3]),
+    ],
+)
+@pytest.mark.parametrize('loop', LOOPS)
+def test_branches_of_each_iteration(tmp_path, loop, options, expected):
+    if loop == 'epochs':
+        options = dict(options, by_epoch=False)
+    spy = Spy(every_step=True)
+    pruning = dict(type='BranchPruningHook', **options)
+    run = runner(tmp_path, hooks=dict(pruning=pruning), **LOOPS[loop])
+    run.register_hook(spy)
+    run.train()
+    assert spy.seen == expected
+
+
+def test_epochs_in_a_run_by_iterations(tmp_path):
+    pruning = dict(type='BranchPruningHook', interval=1, by_epoch=True)
+    run = runner(tmp_path, hooks=dict(pruning=pruning), **LOOPS['iterations'])
+    with pytest.raises(ValueError, match=r'by_epoch=True, but .* \(max_iters=8\): leave'):
         run.train()
+
+
+def test_remedies_count_as_the_loop_does(tmp_path):
+    for loop, remedy in (('iterations', 'train_cfg.max_iters>=16, or '), ('epochs', '')):
+        hook = dict(type='BranchPruningHook', interval=5, by_epoch=False)
+        run = runner(tmp_path, hooks=dict(pruning=hook), **LOOPS[loop])
+        with pytest.raises(ValueError, match='by the last of 8 iterations') as error:
+            run.train()
+        use = f'use interval<=2, or {remedy}min_branches=3 to keep them'
+        assert use in str(error.value)
 
 
 def test_needs_a_dmlora_wrapper(tmp_path):

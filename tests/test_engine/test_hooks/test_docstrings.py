@@ -36,9 +36,12 @@ def test_examples_of_branch_pruning():
     rows = re.findall(r'^(?: *[\d.]+){6}.*$', inspect.getdoc(BranchPruningHook), re.M)
     assert len(rows) == 6
     for row in rows:
-        interval, num_pruned, begin, min_branches, epochs, *expected = (
+        interval, num_pruned, begin, min_branches, length, *expected = (
             float(text) if '.' in text else int(text) for text in row.split()
         )
-        hook = BranchPruningHook(interval, num_pruned, min_branches, begin=begin)
-        hook.check(epochs, 8)
-        assert [hook.target(epoch, epochs, 8) for epoch in range(epochs)] == expected
+        schedule = BranchPruningHook(
+            interval, num_pruned, min_branches, begin=begin
+        ).schedule
+        schedule.check(length, 8)
+        got = [schedule.branches_at(step, length, 8) for step in range(length)]
+        assert got == expected

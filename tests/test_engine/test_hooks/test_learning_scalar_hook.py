@@ -107,3 +107,52 @@ def test_weight_decay_of_scales_is_refused(tmp_path):
     optim = dict(optimizer=dict(type='AdamW', lr=1e-2, weight_decay=0.05))
     with pytest.raises(ValueError, match='weight_decay=0.05 to the scales.*Constructor'):
         runner(tmp_path, hooks=hooks, optim_wrapper=optim).train()
+
+
+class HoldsSpy(Hook):
+    """Notes for each iteration what is held."""
+
+    def __init__(self):
+        self.held = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        (held,) = {
+            (a.holds_branches, a.holds_scale)
+            for a in runner.model.backbone.adapters.values()
+        }
+        self.held.append({(0, 0): 'both', (0, 1): 'branches', (1, 0): 'scales'}[held])
+
+
+@pytest.mark.parametrize(
+    'options, expected',
+    [
+        (dict(), ['both'] * 4 + ['branches'] * 4),
+        (dict(stages='A', begins=3), ['both'] * 3 + ['scales'] * 5),
+        (dict(stages='C', begins=0.25), ['branches'] * 2 + ['both'] * 6),
+        (
+            dict(stages=['both', 'scales', 'branches'], begins=(1, 0.75)),
+            ['both'] + ['scales'] * 5 + ['branches'] * 2,
+        ),
+    ],
+)
+@pytest.mark.parametrize('loop', ['ResumableIterBasedTrainLoop', None])
+def test_stages_of_iterations(tmp_path, loop, options, expected):
+    """In a loop by iterations and inside of epochs."""
+    if loop:
+        changes = dict(train_cfg=dict(type=loop, max_iters=8, val_interval=8))
+    else:
+        changes = dict(epochs=4)
+        options = dict(options, by_epoch=False)
+    spy = HoldsSpy()
+    hook = dict(type='LearningScalarHook', **options)
+    run = runner(tmp_path, hooks=dict(scalar=hook), **changes)
+    run.register_hook(spy)
+    run.train()
+    assert spy.held == expected
+
+
+def test_epochs_in_a_run_by_iterations(tmp_path):
+    hook = dict(type='LearningScalarHook', begins=1, by_epoch=True)
+    loop = dict(by_epoch=False, max_iters=8)
+    with pytest.raises(ValueError, match='by_epoch=True, but the run counts iterations'):
+        runner(tmp_path, hooks=dict(scalar=hook), train_cfg=loop).train()

@@ -44,6 +44,18 @@ def test_a_longer_run_goes_on(first):
             {'model.head.num_classes': 12},
             r'head.fc.weight has shape \(10, 24\), not \(12, 24\).*config that it was',
         ),
+        (
+            {'optim_wrapper.accumulative_counts': 2},
+            'with accumulative_counts=1, but this one has accumulative_counts=2',
+        ),
+        (
+            {
+                'train_cfg': dict(
+                    type='ResumableIterBasedTrainLoop', max_iters=9, _delete_=True
+                )
+            },
+            'with counts=epochs, but this one has counts=iterations',
+        ),
         ({'randomness.seed': 5}, 'of a run with seed=0, but this one has seed=5'),
         ({'model.backbone.rank': 3}, r'has shape \(2, 24\), not \(3, 24\)'),
         ({'model.backbone.num_branches': 3}, 'is unknown here'),
@@ -105,5 +117,10 @@ def test_the_record_does_not_depend_on_the_model_being_ours(tmp_path):
     make(tmp_path, wrapper=None).train()
     make(tmp_path, wrapper=None, epochs=3).train()
     assert torch.load(tmp_path / 'epoch_3.pth')['meta'][LAUNCH] == dict(
-        processes=1, batch_size=8, images=16, seed=0
+        counts='epochs',
+        processes=1,
+        batch_size=8,
+        images=16,
+        accumulative_counts=1,
+        seed=0,
     )
