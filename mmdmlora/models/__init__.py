@@ -12,6 +12,7 @@ from .methods.lora_model import LoRAModel
 from .methods.repadapter_model import RepAdapterModel
 from .methods.vpt_model import VPTModel
 from .peft_model import PEFTModel, find_wrappers
+from .wrap import wrap
 
 __all__ = [
     'AdapterModel',
@@ -25,4 +26,5 @@ __all__ = [
     'VPTModel',
     'find_wrappers',
     'merge_model',
+    'wrap',
 ]

@@ -65,9 +65,11 @@ class Draws(nn.Module):
         self.mode = mode
         self.names = [name for name, _ in named_adapters(self.layers)]
         counts = [len(adapter.down) for adapter in self.adapters()]
+        device = self.adapters()[0].down[0].device
         exists = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
-        self.register_buffer('seed', torch.tensor(seed % 2**63))
-        self.register_buffer('step', torch.tensor(0))
+        exists = exists.to(device)
+        self.register_buffer('seed', torch.tensor(seed % 2**63, device=device))
+        self.register_buffer('step', torch.tensor(0, device=device))
         self.register_buffer('down_active', exists)
         self.register_buffer('up_active', exists.clone())
         for module in [*self.layers.values(), *self.adapters()]:

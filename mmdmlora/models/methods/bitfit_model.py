@@ -18,7 +18,7 @@ class BitFitModel(PEFTModel):
     as ``q_bias``. Tables of relative position biases stay frozen.
 
     Args:
-        module (dict): Config of the backbone.
+        module (dict | nn.Module): The backbone or its config.
 
     Shape:
         As the backbone's.
@@ -34,7 +34,7 @@ class BitFitModel(PEFTModel):
         `BitFit <https://arxiv.org/abs/2106.10199>`_.
     """
 
-    def __init__(self, module: dict) -> None:
+    def __init__(self, module: dict | nn.Module) -> None:
         super().__init__(module)
         biases = [
             parameter
