@@ -199,7 +199,10 @@ def _tokens_of(module: nn.Module) -> Tokens | None:
         for m in module.modules()
         if isinstance(m, ShiftWindowMSA)
     ):
-        stages = [Stage(list(s.blocks), s.embed_dims, s.downsample) for s in module.stages]
+        stages = [
+            Stage(list(stage.blocks), stage.embed_dims, stage.downsample)
+            for stage in module.stages
+        ]
         return Tokens(stages, 0, module.patch_embed)
     if isinstance(module, VisionTransformer) and not isinstance(module, ViTEVA02):
         layers, read = list(module.layers), module.out_indices

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from .drawing import draw_batch, draw_images, named_adapters, read_pairs
 from .layers.adapted_layer import AdaptedLayer, Paths
 from .layers.mix_lora import MixLoRA
-from .leftover_gradients import drop_zero_gradients, find_differentiable
+from .leftover_gradients import drop_zero_gradients
+from .nested_tensors import find_tensors
 from .recomputation import Interval, Recomputation, current_recomputation, now
 from .writes import Writes
 
@@ -81,6 +82,7 @@ class Draws(nn.Module):
         """The adapters in the order of the masks' rows."""
         return [adapter for _, adapter in named_adapters(self.layers)]
 
+    @torch.compiler.disable
     def sync(self) -> None:
         """Bring what the host knows up to date; costs nothing if nothing has changed."""
         writes = self._writes()
@@ -147,6 +149,7 @@ class Draws(nn.Module):
         finally:
             self._fixes, self._fixed = False, None
 
+    @torch.compiler.disable
     def watch(self, output: Any) -> None:
         """Let the backward of this output drop zeros that an earlier one left behind.
 
@@ -168,8 +171,8 @@ class Draws(nn.Module):
             b for path in self._current for kind in path[:2] for g in kind for b in g
         ]
         self._suspects = left + drawn
-        tensor = find_differentiable(output) if left else None
-        if tensor is not None:
+        tensors = (t for t in find_tensors(output) if t.requires_grad)
+        if left and (tensor := next(tensors, None)) is not None:
             tensor.register_hook(lambda grad: drop_zero_gradients(left))
 
     def drawn(self) -> dict[str, list[tuple[int, int]]]:
@@ -233,6 +236,7 @@ class Draws(nn.Module):
         super().__setstate__(state)
         self._forget()
 
+    @torch.compiler.disable
     def _hand_out(self) -> None:
         repeated = current_recomputation()
         if repeated is not None:
@@ -240,19 +244,19 @@ class Draws(nn.Module):
         elif self._fixed is not None:
             paths = self._current = self._fixed
         else:
-            paths = self._current = self._choose(_count_images(self._inputs or ()))
+            paths = self._current = self._choose(self._inputs or ())
             self._fixed = paths if self._fixes else None
         for layer, path in zip(self.layers.values(), paths, strict=True):
             layer.paths = path
 
-    def _choose(self, images: int) -> list[Paths]:
+    def _choose(self, inputs: Sequence[Any]) -> list[Paths]:
         """Draw for the next step."""
         self.sync()
         self._check_parameters()
         if self.mode == 'batch':
             paths = draw_batch(self.layers, self._seed, self._step)
         else:
-            device = self.step.device
+            images, device = _count_images(inputs), self.step.device
             paths = draw_images(self.layers, self._seed, self._step, images, device)
         self.step.add_(1)
         self._step += 1
@@ -296,6 +300,14 @@ class Draws(nn.Module):
             )
 
 
-def _count_images(inputs: Sequence[Any]) -> int:
-    tensors = [value for value in inputs if isinstance(value, Tensor) and value.dim()]
-    return len(tensors[0]) if tensors else 1
+def _count_images(inputs: Iterable[Any]) -> int:
+    for value in inputs:
+        if isinstance(value, Tensor) and value.dim():
+            return len(value)
+        if isinstance(value, Mapping):
+            return _count_images(value.values())
+    raise ValueError(
+        "draws='sample' needs the images in one tensor, whose dimension 0 counts them; "
+        f'got {", ".join(type(value).__name__ for value in inputs) or "no arguments"}. '
+        "Use draws='batch'."
+    )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 def drop_zero_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -22,18 +21,3 @@ def drop_zero_gradients(parameters: Iterable[nn.Parameter]) -> None:
         for parameter, size in zip(left, torch.stack(sizes).tolist(), strict=True):
             if size == 0:
                 parameter.grad = None
-
-
-def find_differentiable(output: Any) -> Tensor | None:
-    """The first tensor with a gradient function inside nested outputs of a model."""
-    if isinstance(output, Tensor):
-        return output if output.requires_grad else None
-    if isinstance(output, Mapping):
-        items: Iterable[Any] = output.values()
-    elif isinstance(output, (list, tuple)):
-        items = output
-    else:
-        items = vars(output).values() if hasattr(output, '__dict__') else ()
-    return next(
-        (t for item in items if (t := find_differentiable(item)) is not None), None
-    )

@@ -84,7 +84,9 @@ def wrap(
             "example by timm.create_model('vit_small_patch14_dinov2', num_classes=3)."
         )
     if method not in METHODS:
-        raise ValueError(f'method={method!r} is unknown: use one of {", ".join(METHODS)}.')
+        raise ValueError(
+            f'method={method!r} is unknown: use one of {", ".join(METHODS)}.'
+        )
     wrapper, settings = METHODS[method]
     settings = {**settings, **options}
     _check_options(wrapper, method, settings)

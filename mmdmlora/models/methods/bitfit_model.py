@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdmlora.registry import MODELS

@@ -172,6 +172,8 @@ class DMLoRAModel(LowRankModel):
         """
         return self.draws.fixed()
 
+    # Drawing is the host's: torch.compile compiles what is inside.
+    @torch.compiler.disable(recursive=False)
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not self.training:
             self.draws.sync()

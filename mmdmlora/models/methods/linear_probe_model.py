@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from mmdmlora.registry import MODELS
 
 from ..peft_model import PEFTModel

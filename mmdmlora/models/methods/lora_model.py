@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from mmdmlora.registry import MODELS
 
 from .low_rank_model import LowRankModel
