@@ -12,7 +12,7 @@ from mmdmlora.utils import quiet
 
 from .pretrained import load_pretrained
 
-LAYERS = f'{__package__}.layers.'
+OWN = f'{__package__}.'
 
 
 def build_backbone(module: dict | nn.Module) -> nn.Module:
@@ -66,13 +66,10 @@ def _initialize(backbone: nn.Module) -> None:
 
 
 def _check_plain(module: nn.Module) -> None:
-    inserted = [
-        name
-        for name, part in module.named_modules()
-        if type(part).__module__.startswith(LAYERS)
-    ]
-    if inserted:
-        raise ValueError(
-            f'this {type(module).__name__} is wrapped already: {inserted[0]!r} was '
-            "inserted by a wrapper. Take the wrapper's merge(), or build the model anew."
-        )
+    for part in module.modules():
+        if type(part).__module__.startswith(OWN):
+            raise ValueError(
+                f'this {type(module).__name__} is wrapped already, with a '
+                f"{type(part).__name__}: take the wrapper's merge(), or build the model "
+                'anew.'
+            )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 from torch import nn
 
@@ -34,27 +33,29 @@ def default_low_rank_targets(backbone: nn.Module) -> list[dict]:
         :func:`~mmdmlora.models.targets.find_targets`.
 
     Raises:
-        ValueError: If there are none, or q and v are no layers that run themselves.
+        ValueError: If there are none, or q and v are no layers.
     """
     modules = dict(backbone.named_modules())
     linear = {name for name, module in modules.items() if is_linear(module)}
     remedy = f'Name the layers to adapt: targets=[dict(type={_example(linear)!r})].'
-    reading = [name for name, module in modules.items() if _reads_weights(module)]
-    targets = []
-    for owner, module in modules.items():
-        found = list(_places(module, f'{owner}.' if owner else '', linear))
-        if found and owner in reading:
-            raise ValueError(_describe_reading(backbone, owner, module, remedy))
-        targets += [dict(type=re.escape(name), **parts) for name, parts in found]
-    if not targets and reading:
-        owner = reading[0]
-        raise ValueError(_describe_reading(backbone, owner, modules[owner], remedy))
-    if not targets:
-        raise ValueError(
-            f'{type(backbone).__name__} has no fused qkv, no separate layers for q and '
-            f'v, and no first pointwise layer of a ConvNeXt. {remedy}'
-        )
-    return targets
+    targets = [
+        dict(type=re.escape(name), **parts)
+        for owner, module in modules.items()
+        for name, parts in _places(module, f'{owner}.' if owner else '', linear)
+    ]
+    if targets:
+        return targets
+    for name, module in modules.items():
+        if isinstance(module, nn.MultiheadAttention):
+            raise ValueError(
+                f'q and v of {type(backbone).__name__} are no layers: {name!r}, a '
+                'MultiheadAttention, holds their weights in one parameter and computes '
+                f'with it itself. {remedy}'
+            )
+    raise ValueError(
+        f'{type(backbone).__name__} has no fused qkv, no separate layers for q and v, '
+        f'and no first pointwise layer of a ConvNeXt. {remedy}'
+    )
 
 
 def _places(
@@ -72,26 +73,6 @@ def _places(
     path = CONVNEXT_BLOCKS.get(f'{type(module).__module__}.{type(module).__qualname__}')
     if path is not None and prefix + path in linear:
         yield prefix + path, {}
-
-
-def _reads_weights(module: nn.Module) -> bool:
-    """Whether an attention reads the weights of q, k and v without running a layer."""
-    if isinstance(module, nn.MultiheadAttention):
-        return True
-    if find_spec('torchvision') is None:
-        return False
-    from torchvision.models.swin_transformer import ShiftedWindowAttention
-
-    return isinstance(module, ShiftedWindowAttention)
-
-
-def _describe_reading(
-    backbone: nn.Module, owner: str, attention: nn.Module, remedy: str
-) -> str:
-    return (
-        f'q and v of {type(backbone).__name__} are no layers that run: {owner!r}, a '
-        f'{type(attention).__name__}, reads their weights itself. {remedy}'
-    )
 
 
 def _example(linear: set[str]) -> str:

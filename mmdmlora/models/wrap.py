@@ -20,6 +20,7 @@ from .methods.linear_probe_model import LinearProbeModel
 from .methods.lora_model import LoRAModel
 from .methods.repadapter_model import RepAdapterModel
 from .methods.vpt_model import VPTModel
+from .named_parts import find_parts
 from .peft_model import PEFTModel
 
 # By the names of their configs, with what these set beside the defaults.
@@ -90,6 +91,8 @@ def wrap(
     wrapper, settings = METHODS[method]
     settings = {**settings, **options}
     _check_options(wrapper, method, settings)
+    names = [train_also] if isinstance(train_also, str) else list(train_also)
+    find_parts(names, dict(model.named_parameters()), type(model).__name__)
     trained = [(p, p.requires_grad) for p in model.parameters()]
     try:
         with quiet():
@@ -98,7 +101,7 @@ def wrap(
         for parameter, requires_grad in trained:
             parameter.requires_grad_(requires_grad)
         raise
-    wrapped.train_also(train_also)
+    wrapped.train_also(names)
     print_log(wrapped.summary(), logger='current')
     return wrapped
 
