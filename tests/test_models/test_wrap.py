@@ -2,10 +2,12 @@
 
 import copy
 import inspect
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from mmengine.config import Config
 from torch import nn
 
@@ -155,6 +157,24 @@ def test_torchvision_vit_keeps_its_attention_in_one_parameter():
     targets = [dict(type='mlp.0')]
     model = mmdmlora.wrap(torchvision_vit(), 'dmlora', ['heads'], targets=targets)
     train(model, 3)
+    images = pictures()[0]
+    difference = (model.eval()(images) - model.merge().eval()(images)).abs().max()
+    assert difference < 1e-5
+
+
+@pytest.mark.skipif(
+    find_spec('mmdmlora.models.weight_readers') is None,
+    reason='its attention reads the weight of qkv itself',
+)
+def test_torchvision_swin_reads_its_weights():
+    torch.manual_seed(0)
+    sizes = dict(depths=[2, 2], num_heads=[1, 2], window_size=[4, 4], num_classes=3)
+    net = torchvision.models.SwinTransformer([4, 4], 12, **sizes)
+    model = mmdmlora.wrap(net, 'dmlora', ['head'], rank=2)
+    before = {key: p.clone() for key, p in model.named_parameters()}
+    train(model, 30)
+    for key, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[key]) != parameter.requires_grad, key
     images = pictures()[0]
     difference = (model.eval()(images) - model.merge().eval()(images)).abs().max()
     assert difference < 1e-5
