@@ -170,7 +170,7 @@ def test_torchvision_swin_reads_its_weights():
     torch.manual_seed(0)
     sizes = dict(depths=[2, 2], num_heads=[1, 2], window_size=[4, 4], num_classes=3)
     net = torchvision.models.SwinTransformer([4, 4], 12, **sizes)
-    model = mmdmlora.wrap(net, 'dmlora', ['head'], rank=2)
+    model = mmdmlora.wrap(net, 'dmlora', ['head'], rank=2, num_branches=2)
     before = {key: p.clone() for key, p in model.named_parameters()}
     train(model, 30)
     for key, parameter in model.named_parameters():
