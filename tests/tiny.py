@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from mmdmlora.models.construction import build_backbone
 from mmdmlora.registry import MODELS
 
 SIZE = 32
@@ -109,8 +110,7 @@ def train_steps(model: nn.Module, steps: int, lr: float = 1e-2, **options) -> No
 def plain(backbone: str = 'vit', mode: bool = False) -> nn.Module:
     """The backbone that :func:`wrapped` wraps from seed 0, without a wrapper."""
     torch.manual_seed(0)
-    model = MODELS.build(copy.deepcopy(BACKBONES[backbone]))
-    model.init_weights()
+    model = build_backbone(BACKBONES[backbone])
     model.train(mode)
     return model
 

@@ -12,12 +12,16 @@ from .methods.lora_model import LoRAModel
 from .methods.repadapter_model import RepAdapterModel
 from .methods.vpt_model import VPTModel
 from .peft_model import PEFTModel, find_wrappers
+from .plain_schedules import BranchPruningSchedule, LearningScalarSchedule
+from .wrap import wrap
 
 __all__ = [
     'AdapterModel',
     'BitFitModel',
+    'BranchPruningSchedule',
     'DMLoRAModel',
     'FullFinetuneModel',
+    'LearningScalarSchedule',
     'LinearProbeModel',
     'LoRAModel',
     'PEFTModel',
@@ -25,4 +29,5 @@ __all__ = [
     'VPTModel',
     'find_wrappers',
     'merge_model',
+    'wrap',
 ]

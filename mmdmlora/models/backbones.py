@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Sequence
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,9 +11,22 @@ from mmpretrain.models.backbones import SwinTransformer, VisionTransformer, ViTE
 from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA
 from torch import nn
 
-from .targets import Target, find_targets, is_linear
+from .targets import Target, find_targets
 
 PLACES = ('attention_in', 'attention_out', 'mlp_in', 'mlp_out')
+TIMM_BLOCK = dict(
+    attention_in='attn.qkv',
+    attention_out='attn.proj',
+    mlp_in='mlp.fc1',
+    mlp_out='mlp.fc2',
+)
+# Those of transformers have separate layers for q, k and v.
+TRANSFORMERS_BLOCK = dict(
+    attention_out='attention.o_proj', mlp_in='mlp.fc1', mlp_out='mlp.fc2'
+)
+TRANSFORMERS_CONVNEXT = dict(attention_in='dwconv', mlp_in='pwconv1', mlp_out='pwconv2')
+# Those of torchvision compute the attention from its weights.
+TORCHVISION_BLOCK = dict(mlp_in='mlp.0', mlp_out='mlp.3')
 BLOCKS = {
     'mmpretrain.models.backbones.vision_transformer.TransformerEncoderLayer': dict(
         attention_in='attn.qkv',
@@ -32,21 +45,29 @@ BLOCKS = {
         mlp_in='pointwise_conv1',
         mlp_out='pointwise_conv2',
     ),
-    'timm.models.vision_transformer.Block': dict(
-        attention_in='attn.qkv',
-        attention_out='attn.proj',
-        mlp_in='mlp.fc1',
-        mlp_out='mlp.fc2',
+    'timm.models.vision_transformer.Block': TIMM_BLOCK,
+    'timm.models.swin_transformer.SwinTransformerBlock': TIMM_BLOCK,
+    'timm.models.convnext.ConvNeXtBlock': dict(
+        attention_in='conv_dw', mlp_in='mlp.fc1', mlp_out='mlp.fc2'
+    ),
+    'torchvision.models.vision_transformer.EncoderBlock': TORCHVISION_BLOCK,
+    'torchvision.models.swin_transformer.SwinTransformerBlock': TORCHVISION_BLOCK,
+    'torchvision.models.convnext.CNBlock': dict(
+        attention_in='block.0', mlp_in='block.3', mlp_out='block.5'
+    ),
+    'transformers.models.vit.modeling_vit.ViTLayer': TRANSFORMERS_BLOCK,
+    'transformers.models.dinov2.modeling_dinov2.Dinov2Layer': TRANSFORMERS_BLOCK,
+    'transformers.models.swin.modeling_swin.SwinLayer': TRANSFORMERS_BLOCK,
+    'transformers.models.convnext.modeling_convnext.ConvNextLayer': TRANSFORMERS_CONVNEXT,
+    'transformers.models.convnextv2.modeling_convnextv2.ConvNextV2Layer': (
+        TRANSFORMERS_CONVNEXT
     ),
 }
-
-
-# What low-rank methods adapt, by the ends of paths: q and v of each fused qkv, and
-# ConvNeXt's first linear layer (the paper's places).
-LOW_RANK_TARGETS = (
-    dict(type='qkv', parts=('q', 'v')),
-    dict(type='pointwise_conv1'),
-)
+# Where the layers of transformers' models are.
+TRANSFORMERS_VITS = {
+    'transformers.models.vit.modeling_vit.ViTModel': 'layers',
+    'transformers.models.dinov2.modeling_dinov2.Dinov2Model': 'encoder.layer',
+}
 
 
 class Stage(NamedTuple):
@@ -57,24 +78,18 @@ class Stage(NamedTuple):
     merging: nn.Module | None = None
 
 
-def default_low_rank_targets(backbone: nn.Module) -> list[dict]:
-    """The paper's places: q and v of each fused qkv, and ConvNeXt's first linear layer.
+class Tokens(NamedTuple):
+    """What prompts need to know of a backbone.
 
-    Raises:
-        ValueError: If the backbone has neither.
+    Attributes:
+        stages: Its stages.
+        position: The prompts' place among the tokens.
+        embedding: What makes tokens of an image.
     """
-    names = [name for name, layer in backbone.named_modules() if is_linear(layer)]
-    targets = [
-        target
-        for target in LOW_RANK_TARGETS
-        if any(name.endswith(target['type']) for name in names)
-    ]
-    if not targets:
-        raise ValueError(
-            f'{type(backbone).__name__} has no fused qkv and no pointwise_conv1: name '
-            "the layers to adapt, e.g. targets=[dict(type='fc1')]."
-        )
-    return targets
+
+    stages: list[Stage]
+    position: int
+    embedding: nn.Module
 
 
 def find_places(
@@ -142,8 +157,9 @@ def _layers(
     for place in places:
         if place not in paths:
             raise ValueError(
-                f'a {type(block).__name__} has no {place}: its places are '
-                f'{", ".join(paths)}. Choose another placement or name layers by targets.'
+                f'a {type(block).__name__} has no single layer as {place}: its places '
+                f'are {", ".join(paths)}. Choose another placement, or name layers: '
+                f'targets=[dict(type={next(iter(paths.values()))!r})].'
             )
         try:
             layer = block.get_submodule(paths[place])
@@ -159,35 +175,53 @@ def _layers(
     return layers
 
 
-def find_stages(backbone: nn.Module) -> tuple[list[Stage], int]:
-    """The stages, and the prompts' place among the tokens.
+def find_tokens(backbone: nn.Module) -> Tokens:
+    """Where the tokens of a backbone run, or of the one in a whole classifier.
 
     Raises:
-        ValueError: If the backbone is none that prompts are known for.
+        ValueError: If it holds none that prompts are known for.
     """
-    vit = getattr(backbone, 'timm_model', backbone)
-    if isinstance(vit, SwinTransformer) and all(
-        type(m.w_msa) is WindowMSA for m in vit.modules() if isinstance(m, ShiftWindowMSA)
+    for module in backbone.modules():
+        tokens = _tokens_of(module)
+        if tokens is not None:
+            return tokens
+    raise ValueError(
+        f'{type(backbone).__name__} has no tokens, or none that VPTModel can prompt: use '
+        'a VisionTransformer of mmpretrain, timm or torchvision, a SwinTransformer of '
+        'mmpretrain, or a ViTModel or Dinov2Model of transformers. (For ConvNets the '
+        'paper pads the images instead, which is not built here.)'
+    )
+
+
+def _tokens_of(module: nn.Module) -> Tokens | None:
+    if isinstance(module, SwinTransformer) and all(
+        type(m.w_msa) is WindowMSA
+        for m in module.modules()
+        if isinstance(m, ShiftWindowMSA)
     ):
-        return [Stage(list(s.blocks), s.embed_dims, s.downsample) for s in vit.stages], 0
-    if isinstance(vit, VisionTransformer) and not isinstance(vit, ViTEVA02):
-        layers, dims, read = list(vit.layers), vit.embed_dims, vit.out_indices
-    elif vit is not backbone and _is_timm_vit(vit):
-        layers, dims, read = list(vit.blocks), vit.embed_dim, ()
-    else:
-        raise ValueError(
-            f'{type(vit).__name__} has no tokens, or none that VPTModel can prompt: use '
-            'a VisionTransformer, a SwinTransformer or a VisionTransformer of timm. (For '
-            'ConvNets the paper pads the images instead, which is not built here.)'
-        )
-    ends = [i for i in range(1, len(layers) + 1) if i - 1 in read or i == len(layers)]
-    stages = [Stage(layers[i:j], dims) for i, j in pairwise([0, *ends])]
-    return stages, int(vit.cls_token is not None)
+        stages = [
+            Stage(list(stage.blocks), stage.embed_dims, stage.downsample)
+            for stage in module.stages
+        ]
+        return Tokens(stages, 0, module.patch_embed)
+    if isinstance(module, VisionTransformer) and not isinstance(module, ViTEVA02):
+        layers, read = list(module.layers), module.out_indices
+        ends = [i for i in range(1, len(layers) + 1) if i - 1 in read or i == len(layers)]
+        stages = [Stage(layers[i:j], module.embed_dims) for i, j in pairwise([0, *ends])]
+        return Tokens(stages, int(module.cls_token is not None), module.patch_embed)
+    if _is_instance(module, 'timm.models', 'VisionTransformer'):
+        stages = [Stage(list(module.blocks), module.embed_dim)]
+        return Tokens(stages, int(module.cls_token is not None), module.patch_embed)
+    if _is_instance(module, 'torchvision.models', 'VisionTransformer'):
+        stages = [Stage(list(module.encoder.layers), module.hidden_dim)]
+        return Tokens(stages, 1, module.conv_proj)
+    if _class_name(module) in TRANSFORMERS_VITS:
+        layers = list(module.get_submodule(TRANSFORMERS_VITS[_class_name(module)]))
+        return Tokens([Stage(layers, module.config.hidden_size)], 1, module.embeddings)
+    return None
 
 
-def _is_timm_vit(model: nn.Module) -> bool:
-    if find_spec('timm') is None:
-        return False
-    from timm.models import VisionTransformer as TimmViT
-
-    return isinstance(model, TimmViT)
+def _is_instance(module: nn.Module, library: str, name: str) -> bool:
+    """Whether it is of a class of a library that may not be installed."""
+    loaded = sys.modules.get(library)
+    return loaded is not None and isinstance(module, getattr(loaded, name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,9 +67,11 @@ class Draws(nn.Module):
         self.mode = mode
         self.names = [name for name, _ in named_adapters(self.layers)]
         counts = [len(adapter.down) for adapter in self.adapters()]
+        device = self.adapters()[0].down[0].device
         exists = torch.arange(max(counts)) < torch.tensor(counts)[:, None]
-        self.register_buffer('seed', torch.tensor(seed % 2**63))
-        self.register_buffer('step', torch.tensor(0))
+        exists = exists.to(device)
+        self.register_buffer('seed', torch.tensor(seed % 2**63, device=device))
+        self.register_buffer('step', torch.tensor(0, device=device))
         self.register_buffer('down_active', exists)
         self.register_buffer('up_active', exists.clone())
         for module in [*self.layers.values(), *self.adapters()]:
@@ -81,6 +83,7 @@ class Draws(nn.Module):
         """The adapters in the order of the masks' rows."""
         return [adapter for _, adapter in named_adapters(self.layers)]
 
+    @torch.compiler.disable
     def sync(self) -> None:
         """Bring what the host knows up to date; costs nothing if nothing has changed."""
         written = self._written()
@@ -147,6 +150,7 @@ class Draws(nn.Module):
         finally:
             self._fixes, self._fixed = False, None
 
+    @torch.compiler.disable
     def watch(self, output: Any) -> None:
         """Let the backward of this output drop zeros that an earlier one left behind.
 
@@ -232,6 +236,7 @@ class Draws(nn.Module):
         super().__setstate__(state)
         self._forget()
 
+    @torch.compiler.disable
     def _hand_out(self) -> None:
         repeated = current_recomputation()
         if repeated is not None:
@@ -239,12 +244,12 @@ class Draws(nn.Module):
         elif self._fixed is not None:
             paths = self._current = self._fixed
         else:
-            paths = self._current = self._choose(_count_images(self._inputs or ()))
+            paths = self._current = self._choose(self._inputs or ())
             self._fixed = paths if self._fixes else None
         for layer, path in zip(self.layers.values(), paths, strict=True):
             layer.paths = path
 
-    def _choose(self, images: int) -> list[Paths]:
+    def _choose(self, inputs: Sequence[Any]) -> list[Paths]:
         """Draw for the next step."""
         self.sync()
         self._check_parameters()
@@ -252,6 +257,7 @@ class Draws(nn.Module):
             paths = draw_batch(self.layers, self._seed, self._step)
         else:
             device, stand_ins = self.step.device, self._stand_ins
+            images = _count_images(inputs)
             paths = draw_images(
                 self.layers, self._seed, self._step, images, device, stand_ins
             )
@@ -297,6 +303,14 @@ class Draws(nn.Module):
             )
 
 
-def _count_images(inputs: Sequence[Any]) -> int:
-    tensors = [value for value in inputs if isinstance(value, Tensor) and value.dim()]
-    return len(tensors[0]) if tensors else 1
+def _count_images(inputs: Iterable[Any]) -> int:
+    for value in inputs:
+        if isinstance(value, Tensor) and value.dim():
+            return len(value)
+        if isinstance(value, Mapping):
+            return _count_images(value.values())
+    raise ValueError(
+        "draws='sample' needs the images in one tensor, whose dimension 0 counts them; "
+        f'got {", ".join(type(value).__name__ for value in inputs) or "no arguments"}. '
+        "Use draws='batch'."
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Variable
+
+from .nested_tensors import find_tensors
 
 
 class LeftoverGradients:
@@ -37,8 +39,9 @@ class LeftoverGradients:
             used: The matrices that it has used.
         """
         self._suspects |= self._parameters.intersection(used)
-        for tensor in _differentiable(output):
-            tensor.register_hook(self._before_backward)
+        for tensor in find_tensors(output):
+            if tensor.requires_grad:
+                tensor.register_hook(self._before_backward)
 
     def _before_backward(self, grad: Tensor) -> None:
         task = torch._C._current_graph_task_id()
@@ -65,19 +68,3 @@ class LeftoverGradients:
 
 def _state(gradient: Tensor) -> tuple[int, int]:
     return id(gradient), gradient._version
-
-
-def _differentiable(output: Any) -> Iterator[Tensor]:
-    """The tensors with a gradient function inside nested outputs of a model."""
-    if isinstance(output, Tensor):
-        if output.requires_grad:
-            yield output
-        return
-    if isinstance(output, Mapping):
-        items: Iterable[Any] = output.values()
-    elif isinstance(output, (list, tuple)):
-        items = output
-    else:
-        items = vars(output).values() if hasattr(output, '__dict__') else ()
-    for item in items:
-        yield from _differentiable(item)

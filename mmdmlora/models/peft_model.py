@@ -12,12 +12,10 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmdmlora.registry import MODELS
-from mmdmlora.utils import quiet
-
+from .construction import build_backbone
 from .fingerprint import fingerprint, first_difference
 from .layers.inserted_layer import InsertedLayer
-from .pretrained import load_pretrained
+from .named_parts import find_parts
 from .targets import Target
 from .writes import Writes
 
@@ -33,8 +31,10 @@ class PEFTModel(BaseModule):
     parameters there, and ends with :meth:`_register`.
 
     Args:
-        module (dict): Config of the backbone. An ``init_cfg`` of type ``Pretrained`` is
-            loaded completely or not at all, see
+        module (dict | nn.Module): Config of the backbone, or a module, see
+            :func:`~mmdmlora.models.construction.build_backbone`. A module is adapted in
+            place: it is neither copied nor initialised. In a config, an ``init_cfg`` of
+            type ``Pretrained`` is loaded completely or not at all, see
             :func:`~mmdmlora.models.pretrained.load_pretrained`.
 
     Attributes:
@@ -57,21 +57,9 @@ class PEFTModel(BaseModule):
         - On the meta device nothing is initialised or loaded.
     """
 
-    def __init__(self, module: dict) -> None:
+    def __init__(self, module: dict | nn.Module) -> None:
         super().__init__()
-        config = copy.deepcopy(module)
-        init_cfg = config.get('init_cfg')
-        pretrained = isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
-        if pretrained:
-            config['init_cfg'] = None
-        self.module = MODELS.build(config)
-        if not any(p.is_meta for p in self.module.parameters()):
-            with quiet():
-                self.module.init_weights()
-            if pretrained:
-                load_pretrained(
-                    self.module, init_cfg['checkpoint'], init_cfg.get('prefix')
-                )
+        self.module = build_backbone(module)
         self.module.requires_grad_(False)
         self._adapters: dict[str, nn.Module] = {}
         self._registered: frozenset[str] = frozenset()
@@ -85,6 +73,38 @@ class PEFTModel(BaseModule):
     def trainable_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that the method trains, for a plain PyTorch optimizer."""
         return (p for p in self.parameters() if p.requires_grad)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The same in groups, where some need settings of their own."""
+        return [dict(params=list(self.trainable_parameters()))]
+
+    def train_also(self, names: str | Iterable[str]) -> None:
+        """Train parts of the backbone fully, beside what the method trains.
+
+        They join the state dict, buffers too, so that a state loads into a wrapper with
+        the same names. Batch norms among them train their statistics.
+
+        Args:
+            names (str | Iterable[str]): Paths of submodules or parameters of the
+                backbone, such as ``head`` or ``blocks.11.norm1``.
+
+        Raises:
+            ValueError: If a name has no parameters; nothing is changed then.
+        """
+        tensors = {
+            self.backbone_name(name): tensor
+            for name, tensor in (*self.named_parameters(), *self.named_buffers())
+            if name.startswith('module.')
+        }
+        names = [names] if isinstance(names, str) else names
+        parts = find_parts(names, tensors, type(self.module).__name__)
+        for part in parts:
+            if isinstance(part, nn.Parameter):
+                part.requires_grad_(True)
+        found = {id(part) for part in parts}
+        self._registered |= {n for n, t in self._full_state().items() if id(t) in found}
+        self._remember_loaded()
+        self.train(self.training)
 
     def summary(self) -> str:
         """One line: method, backbone, number of adapters, trained parameters."""
@@ -194,6 +214,7 @@ class PEFTModel(BaseModule):
 
     def _register(self, adapters: Mapping[str, nn.Module]) -> None:
         """Take note of what was inserted and log the summary line."""
+        self.train()
         self._adapters = dict(adapters)
         inserted = {id(module) for module in self._adapters.values()}
         prefixes = tuple(

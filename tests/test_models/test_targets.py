@@ -95,7 +95,7 @@ def test_no_target_is_an_error(vit):
 
 
 def test_backbone_without_the_papers_places():
-    with pytest.raises(ValueError, match='no fused qkv and no pointwise_conv1'):
+    with pytest.raises(ValueError, match='has no fused qkv, no separate layers'):
         from mmdmlora.registry import MODELS as OURS
 
         OURS.build(

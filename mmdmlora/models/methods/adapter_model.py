@@ -25,7 +25,7 @@ class AdapterModel(PEFTModel):
     attention, so that ``'houlsby'`` is refused there. A layer scale comes after them.
 
     Args:
-        module (dict): Config of the backbone.
+        module (dict | nn.Module): The backbone or its config.
         dim (int): Size of the bottleneck. Defaults to 8.
         placement (str): 'houlsby' or 'pfeiffer'. Defaults to 'pfeiffer'.
         drop_rate (float): Dropout of the hidden features. Defaults to 0.
@@ -49,7 +49,7 @@ class AdapterModel(PEFTModel):
 
     def __init__(
         self,
-        module: dict,
+        module: dict | nn.Module,
         dim: int = 8,
         placement: str = 'pfeiffer',
         drop_rate: float = 0.0,
@@ -68,7 +68,7 @@ class AdapterModel(PEFTModel):
                 layer.out_channels if is_conv else layer.out_features,
                 channels_first=is_conv,
                 **{**settings, **target.overrides},
-            )
+            ).to(layer.weight)
             return LayerWithAdapter(layer, adapter)
 
         layers = self._insert(targets, adapted)

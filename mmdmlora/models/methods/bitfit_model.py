@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdmlora.registry import MODELS
@@ -18,7 +19,7 @@ class BitFitModel(PEFTModel):
     as ``q_bias``. Tables of relative position biases stay frozen.
 
     Args:
-        module (dict): Config of the backbone.
+        module (dict | nn.Module): The backbone or its config.
 
     Shape:
         As the backbone's.
@@ -34,7 +35,7 @@ class BitFitModel(PEFTModel):
         `BitFit <https://arxiv.org/abs/2106.10199>`_.
     """
 
-    def __init__(self, module: dict) -> None:
+    def __init__(self, module: dict | nn.Module) -> None:
         super().__init__(module)
         biases = [
             parameter

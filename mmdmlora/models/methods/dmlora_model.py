@@ -30,7 +30,7 @@ class DMLoRAModel(LowRankModel):
     (:meth:`prune_branches`), until few or one are left.
 
     Args:
-        module (dict): Config of the backbone.
+        module (dict | nn.Module): The backbone or its config.
         rank (int): Rank of each branch. Defaults to 8.
         num_branches (int): Number n of down and of up branches. Defaults to 8.
         scale (float): Initial scale s. Defaults to 1.
@@ -77,7 +77,7 @@ class DMLoRAModel(LowRankModel):
 
     def __init__(
         self,
-        module: dict,
+        module: dict | nn.Module,
         rank: int = 8,
         num_branches: int = 8,
         scale: float = 1.0,
@@ -172,6 +172,8 @@ class DMLoRAModel(LowRankModel):
         """
         return self.draws.fixed()
 
+    # Drawing is the host's: torch.compile compiles what is inside.
+    @torch.compiler.disable(recursive=False)
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not self.training:
             self.draws.sync()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdmlora.registry import MODELS
 
@@ -16,7 +16,7 @@ class FullFinetuneModel(PEFTModel):
     """Train all of the backbone: the baseline that other methods are compared with.
 
     Args:
-        module (dict): Config of the backbone.
+        module (dict | nn.Module): The backbone or its config.
 
     Shape:
         As the backbone's.
@@ -34,7 +34,7 @@ class FullFinetuneModel(PEFTModel):
         Common practice; the baseline "Full" of arXiv:2203.12119.
     """
 
-    def __init__(self, module: dict) -> None:
+    def __init__(self, module: dict | nn.Module) -> None:
         super().__init__(module)
         self.module.requires_grad_(True)
         self._register({})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from mmdmlora.registry import MODELS
 
 from .low_rank_model import LowRankModel
@@ -14,7 +16,7 @@ class LoRAModel(LowRankModel):
     r"""LoRA: :math:`y = W x + b + s B A x` with frozen :math:`W, b`.
 
     Args:
-        module (dict): Config of the backbone.
+        module (dict | nn.Module): The backbone or its config.
         rank (int): Rank of the update. Defaults to 8.
         scale (float): The scale s; ``alpha / rank`` in other implementations.
             Defaults to 1.
@@ -33,7 +35,7 @@ class LoRAModel(LowRankModel):
 
     def __init__(
         self,
-        module: dict,
+        module: dict | nn.Module,
         rank: int = 8,
         scale: float = 1.0,
         drop_rate: float = 0.0,

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from ..backbones import default_low_rank_targets
 from ..drawing import named_adapters
 from ..layers.adapted_layer import AdaptedLayer
 from ..layers.mix_lora import MixLoRA
+from ..low_rank_places import default_low_rank_targets
 from ..peft_model import PEFTModel
 from ..targets import Target, find_targets
 
@@ -19,7 +19,7 @@ class LowRankModel(PEFTModel):
     """A backbone with a :class:`~mmdmlora.models.layers.mix_lora.MixLoRA` at each target.
 
     Args:
-        module (dict): Config of the backbone.
+        module (dict | nn.Module): The backbone or its config.
         targets (Sequence[dict], optional): See
             :func:`~mmdmlora.models.targets.find_targets`. None means the paper's places:
             q and v of fused qkv layers, ConvNeXt's ``pointwise_conv1``.
@@ -30,19 +30,20 @@ class LowRankModel(PEFTModel):
     adapters: dict[str, MixLoRA]
 
     def __init__(
-        self, module: dict, targets: Sequence[dict] | None, **settings: float
+        self, module: dict | nn.Module, targets: Sequence[dict] | None, **settings: float
     ) -> None:
         super().__init__(module)
         if targets is None:
             targets = default_low_rank_targets(self.module)
 
         def adapted(target: Target) -> AdaptedLayer:
+            device = target.layer.weight.device
             rows, columns = target.layer.weight.shape[:2]
             size = (columns, rows // 3 if target.parts else rows)
             return AdaptedLayer(
                 target.layer,
                 {
-                    part: MixLoRA(*size, **{**settings, **target.overrides})
+                    part: MixLoRA(*size, **{**settings, **target.overrides}).to(device)
                     for part in target.parts or ('all',)
                 },
             )
@@ -63,6 +64,14 @@ class LowRankModel(PEFTModel):
     def needs_find_unused_parameters(self) -> bool:
         """Scales that are held in a stage of their training get no gradient."""
         return bool(self.scale_parameters())
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The trained parameters in groups: the scales by themselves, without decay."""
+        scales = self.scale_parameters()
+        apart = {id(scale) for scale in scales}
+        others = [p for p in self.trainable_parameters() if id(p) not in apart]
+        groups = [dict(params=others), dict(params=scales, weight_decay=0.0)]
+        return [group for group in groups if group['params']]
 
     def scales(self) -> dict[str, float]:
         """The scale of each adapter."""

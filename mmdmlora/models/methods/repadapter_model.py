@@ -22,7 +22,7 @@ class RepAdapterModel(PEFTModel):
     before the depthwise convolution and before the MLP's first layer.
 
     Args:
-        module (dict): Config of the backbone.
+        module (dict | nn.Module): The backbone or its config.
         dim (int): Size of the bottleneck. Defaults to 8.
         groups (int): Number of groups of B. Defaults to 2.
         scale (float): The scale s. Defaults to 1.
@@ -48,7 +48,7 @@ class RepAdapterModel(PEFTModel):
 
     def __init__(
         self,
-        module: dict,
+        module: dict | nn.Module,
         dim: int = 8,
         groups: int = 2,
         scale: float = 1.0,
@@ -66,7 +66,7 @@ class RepAdapterModel(PEFTModel):
                 layer.in_channels if is_conv else layer.in_features,
                 channels_first=is_conv,
                 **{**settings, **target.overrides},
-            )
+            ).to(layer.weight)
             return RepAdaptedLayer(layer, adapter)
 
         targets = find_places(self.module, places, targets, settings)

@@ -10,7 +10,7 @@ from torch import nn
 from mmdmlora.registry import MODELS
 
 from ..argument_checks import is_count, is_rate
-from ..backbones import Stage, find_stages
+from ..backbones import Stage, find_tokens
 from ..layers.prompts import PromptedWindows, Prompts
 from ..peft_model import PEFTModel
 
@@ -33,7 +33,8 @@ class VPTModel(PEFTModel):
     (3 x 16 x 16 in ViT-B/16) to d features; later stages of Swin use the same bound.
 
     Args:
-        module (dict): Config of a ViT, a Swin or a timm ViT.
+        module (dict | nn.Module): A ViT of mmpretrain, timm, torchvision or transformers
+            (DINOv2 too) or a Swin of mmpretrain, a classifier with one, or its config.
         num_tokens (int): Number of prompts. Defaults to 10.
         deep (bool): New prompts for every layer. Defaults to True.
         drop_rate (float): Dropout of the prompts. Defaults to 0.
@@ -63,7 +64,7 @@ class VPTModel(PEFTModel):
 
     def __init__(
         self,
-        module: dict,
+        module: dict | nn.Module,
         num_tokens: int = 10,
         deep: bool = True,
         drop_rate: float = 0.0,
@@ -73,14 +74,15 @@ class VPTModel(PEFTModel):
             raise ValueError(f'num_tokens={num_tokens} is no whole number above 0.')
         if not is_rate(drop_rate):
             raise ValueError(f'drop_rate={drop_rate} is not in [0, 1).')
-        stages, position = find_stages(self.module)
-        bound = _bound(self.module)
+        stages, position, embedding = find_tokens(self.module)
+        bound = _bound(embedding)
+        device = next(self.module.parameters()).device
         names = {layer: name for name, layer in self.module.named_modules()}
         layers = [Stage([x], stage.dims) for stage in stages for x in stage.layers]
         adapters = {}
         for run in [[layer] for layer in layers] if deep else [stages]:
             prompts = Prompts(num_tokens, run[0].dims, bound, position, drop_rate)
-            prompts.attach(run)
+            prompts.to(device).attach(run)
             adapters[names[run[0].layers[0]]] = prompts
         for layer in list(self.module.modules()):
             if isinstance(layer, ShiftWindowMSA):
@@ -95,7 +97,6 @@ class VPTModel(PEFTModel):
         )
 
 
-def _bound(backbone: nn.Module) -> float:
-    embedding = getattr(backbone, 'timm_model', backbone).patch_embed
+def _bound(embedding: nn.Module) -> float:
     *_, projection = (m for m in embedding.modules() if isinstance(m, nn.Conv2d))
     return math.sqrt(6 / (projection.weight[0].numel() + len(projection.weight)))

@@ -180,7 +180,7 @@ def test_targets_override_the_places_and_the_options():
         (dict(placement='both'), r"placement='both' is none of \['houlsby', 'pfei"),
         (
             dict(backbone='convnext', placement='houlsby'),
-            'ConvNeXtBlock has no attention_out.*another placement',
+            'ConvNeXtBlock has no single layer as attention_out.*another placement',
         ),
         (dict(targets=[dict(type='qkv', parts=('q',))]), 'parts are for methods'),
         (dict(targets=[dict(type='qkv', scale=2)]), r"unknown keys \['scale'\]"),

@@ -8,6 +8,7 @@ import torch
 from mmpretrain.registry import MODELS as STOCK
 from torch import Tensor, nn
 
+from mmdmlora.models.construction import build_backbone
 from mmdmlora.models.layers.prompts import PromptedWindows, Prompts
 from mmdmlora.models.methods.vpt_model import VPTModel
 from mmdmlora.registry import MODELS
@@ -123,8 +124,7 @@ def test_every_attention_sees_the_prompts(backbone, deep):
 def test_without_prompts_it_is_the_frozen_backbone(backbone, deep):
     model = build(backbone, deep).eval()
     torch.manual_seed(0)
-    plain = STOCK.build(copy.deepcopy(BACKBONES[backbone]))
-    plain.init_weights()
+    plain = build_backbone(BACKBONES[backbone])
     plain.eval()
     expected = features(plain, images())
     assert features(model, images()).shape == expected.shape

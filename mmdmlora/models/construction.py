@@ -1,0 +1,75 @@
+"""Where a wrapper's backbone comes from, and whose weights are initialised."""
+
+from __future__ import annotations
+
+import copy
+
+from mmengine.model import BaseModule
+from torch import nn
+
+from mmdmlora.registry import MODELS
+from mmdmlora.utils import quiet
+
+from .pretrained import load_pretrained
+
+OWN = f'{__package__}.'
+
+
+def build_backbone(module: dict | nn.Module) -> nn.Module:
+    """Build a backbone from its config, or take one that is there.
+
+    Weights that are there stay. Only an mmengine ``BaseModule`` that a config has just
+    built is initialised, as its ``init_cfg`` and that of its parts ask. What timm,
+    torchvision, transformers or another library has built keeps the weights of its
+    constructor, also inside a ``BaseModule`` (``TIMMBackbone``, ``TimmClassifier``): some
+    of them start anew in a method that is called ``init_weights`` as well.
+
+    Args:
+        module: A config: its ``type`` is a registered class, or the dotted path of a
+            class or factory, ``timm.create_model``. Or a module, which is taken as it
+            is: neither copied nor initialised.
+
+    Raises:
+        ValueError: If it is neither, if the module already holds layers of a wrapper, or
+            if the config's checkpoint is missing or doesn't fit.
+    """
+    if isinstance(module, nn.Module):
+        _check_plain(module)
+        return module
+    if not isinstance(module, dict):
+        raise ValueError(
+            f'module must be a config dict or a torch.nn.Module, got {module!r}: pass '
+            "the model itself, such as timm.create_model('vit_base_patch16_224')."
+        )
+    config = copy.deepcopy(module)
+    init_cfg = config.get('init_cfg')
+    pretrained = isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
+    if pretrained:
+        # A factory of another library doesn't know the key.
+        del config['init_cfg']
+    backbone = MODELS.build(config)
+    if not any(p.is_meta for p in backbone.parameters()):
+        _initialize(backbone)
+        if pretrained:
+            load_pretrained(backbone, init_cfg['checkpoint'], init_cfg.get('prefix'))
+    return backbone
+
+
+def _initialize(backbone: nn.Module) -> None:
+    if not isinstance(backbone, BaseModule):
+        return
+    for part in backbone.modules():
+        if not isinstance(part, BaseModule) and hasattr(part, 'init_weights'):
+            part.is_init = True  # mmengine leaves it alone, now and later
+    with quiet():
+        backbone.init_weights()
+
+
+def _check_plain(module: nn.Module) -> None:
+    for part in module.modules():
+        if type(part).__module__.startswith(OWN):
+            raise ValueError(
+                f'this {type(module).__name__} is wrapped already, with a '
+                f"{type(part).__name__}: take the wrapper's merge(), or build the model "
+                'anew.'
+            )
