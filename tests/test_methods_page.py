@@ -112,7 +112,7 @@ def test_branches_left_are_those_of_the_pruning_hook():
     for task, left in (('dtd', 6), ('dsprites-loc', 1)):
         config = load_config(ROOT / f'configs/dmlora-fixed-scale/vit-b16_vtab-{task}.py')
         hook = HOOKS.build(config.default_hooks.branch_pruning)
-        assert hook.schedule.branches_at(299, 300, config.method.num_branches) == left
+        assert hook.plan.branches_at(299, 300, config.method.num_branches) == left
     text = ' '.join(PAGE.split())
     assert 'leaves 6 branches' in text and 'Structured tasks, which leaves one' in text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -12,7 +12,7 @@ from .argument_checks import is_count
 from .methods.dmlora_model import DMLoRAModel
 from .methods.low_rank_model import LowRankModel
 from .peft_model import find_wrappers
-from .pruning import CRITERIA
+from .pruning import check_criterion
 from .schedules import BRANCHES, SCALES, PruningPlan, StagePlan, Words
 
 WORDS = Words(
@@ -110,17 +110,14 @@ class BranchPruningSchedule(LoopSchedule):
         averages: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__(total)
-        if criterion not in CRITERIA:
-            raise ValueError(
-                f'criterion={criterion!r} is unknown: use one of {CRITERIA}.'
-            )
-        self.models = _wrappers(model, DMLoRAModel)
+        check_criterion(criterion)
+        self.models = find_of_kind(model, DMLoRAModel)
         if not self.models:
             raise ValueError(
                 'BranchPruningSchedule needs a model with branches: wrap it with '
                 "method='dmlora', or leave the schedule out."
             )
-        self.averages = [_wrappers(average, DMLoRAModel) for average in averages]
+        self.averages = averages
         self.plan = PruningPlan(interval, num_pruned, min_branches, begin)
         self.criterion = criterion
         for wrapper in self.models:
@@ -128,17 +125,14 @@ class BranchPruningSchedule(LoopSchedule):
         self.apply()
 
     def apply(self) -> None:
-        for place, model in enumerate(self.models):
-            target = self.plan.branches_at(
-                self.steps_done, self.total, model.total_branches
-            )
-            if target < model.num_branches:
-                model.prune_branches(
-                    model.num_branches - target,
-                    self.criterion,
-                    self.plan.min_branches,
-                    [wrappers[place] for wrappers in self.averages],
-                )
+        follow_plan(
+            self.plan,
+            self.criterion,
+            self.steps_done,
+            self.total,
+            self.models,
+            self.averages,
+        )
 
 
 class LearningScalarSchedule(LoopSchedule):
@@ -177,32 +171,86 @@ class LearningScalarSchedule(LoopSchedule):
         super().__init__(total)
         self.plan = StagePlan(stages, begins)
         self.plan.check(total, WORDS.unit)
-        wrappers = _wrappers(model, LowRankModel)
-        self.models = [wrapper for wrapper in wrappers if wrapper.scale_parameters()]
+        self.models = find_with_scales(model)
         if not self.models:
             raise ValueError(
                 'LearningScalarSchedule needs a model with trained scales: wrap it with '
                 'learn_scale=True, or leave the schedule out.'
             )
-        if optimizer is not None:
-            self._check_decay(optimizer)
+        decay = scale_decay(self.models, optimizer.param_groups) if optimizer else 0
+        if decay:
+            raise ValueError(
+                f'the optimizer applies weight_decay={decay} to the scales: build it '
+                'from model.parameter_groups().'
+            )
         self.apply()
 
     def apply(self) -> None:
-        stage = self.plan.stage_at(self.steps_done, self.total)
-        for model in self.models:
-            model.set_trained(branches=stage != SCALES, scales=stage != BRANCHES)
-
-    def _check_decay(self, optimizer: torch.optim.Optimizer) -> None:
-        scales = {id(p) for model in self.models for p in model.scale_parameters()}
-        for group in optimizer.param_groups:
-            decay = group.get('weight_decay', 0)
-            if decay and any(id(p) in scales for p in group['params']):
-                raise ValueError(
-                    f'the optimizer applies weight_decay={decay} to the scales: build it '
-                    'from model.parameter_groups().'
-                )
+        train_stage(self.models, self.plan.stage_at(self.steps_done, self.total))
 
 
-def _wrappers(model: nn.Module, kind: type[Wrapper]) -> list[Wrapper]:
+def follow_plan(
+    plan: PruningPlan,
+    criterion: str,
+    step: int,
+    length: int,
+    models: Sequence[DMLoRAModel],
+    averages: Sequence[nn.Module],
+) -> list[tuple[int, int]]:
+    """Drop what is due at a step of a run.
+
+    Args:
+        plan (PruningPlan): When how many branches are left.
+        criterion (str): Which are dropped.
+        step (int): The step, from 0.
+        length (int): Steps of the run.
+        models (Sequence[DMLoRAModel]): The wrappers of a model.
+        averages (Sequence[nn.Module]): Averages of that model.
+
+    Returns:
+        list[tuple[int, int]]: For each wrapper that dropped some its numbers of branches
+        before and after.
+    """
+    of_averages = [find_of_kind(average, DMLoRAModel) for average in averages]
+    changes = []
+    for place, model in enumerate(models):
+        before = model.num_branches
+        target = plan.branches_at(step, length, model.total_branches)
+        if target < before:
+            model.prune_branches(
+                before - target,
+                criterion,
+                plan.min_branches,
+                [wrappers[place] for wrappers in of_averages],
+            )
+            changes.append((before, target))
+    return changes
+
+
+def train_stage(models: Iterable[LowRankModel], stage: str) -> None:
+    """Train what a stage says: branches, scales or both."""
+    for model in models:
+        model.set_trained(branches=stage != SCALES, scales=stage != BRANCHES)
+
+
+def scale_decay(models: Iterable[LowRankModel], groups: Iterable[dict]) -> float:
+    """The weight decay that parameter groups apply to scales; 0 if none."""
+    scales = {id(p) for model in models for p in model.scale_parameters()}
+    return max(
+        (
+            group.get('weight_decay', 0)
+            for group in groups
+            if any(id(p) in scales for p in group['params'])
+        ),
+        default=0,
+    )
+
+
+def find_with_scales(model: nn.Module) -> list[LowRankModel]:
+    """The wrappers in a model that train their scales."""
+    return [m for m in find_of_kind(model, LowRankModel) if m.scale_parameters()]
+
+
+def find_of_kind(model: nn.Module, kind: type[Wrapper]) -> list[Wrapper]:
+    """The wrappers of a class in a model."""
     return [wrapper for wrapper in find_wrappers(model) if isinstance(wrapper, kind)]

@@ -13,6 +13,12 @@ from .draws import Draws
 CRITERIA = ('random', 'norm', 'merge')
 
 
+def check_criterion(criterion: str) -> None:
+    """Refuse an unknown criterion with a ValueError."""
+    if criterion not in CRITERIA:
+        raise ValueError(f'criterion={criterion!r} is unknown: use one of {CRITERIA}.')
+
+
 def prune(
     draws: Draws, num: int, criterion: str, min_branches: int, averages: Sequence[Draws]
 ) -> None:

@@ -7,8 +7,6 @@ import torch
 from torch import nn
 
 import mmdmlora
-from mmdmlora.engine import BranchPruningHook
-from mmdmlora.models.schedules import PruningPlan
 from tests.plain_models import build, pictures, timm_vit
 
 EPOCHS = 6
@@ -49,14 +47,6 @@ def test_a_run_of_one_epoch_begins_with_its_last():
     model = dmlora()
     mmdmlora.BranchPruningSchedule(model, interval=1 / 3, total=1, min_branches=2)
     assert model.num_branches == 2
-
-
-@pytest.mark.parametrize('interval, begin', [(1 / 3, 0.25), (0.1, 0.0), (1 / 30, 0.5)])
-def test_arithmetic_is_the_hooks(interval, begin):
-    plan = PruningPlan(interval, min_branches=2, begin=begin)
-    hook = BranchPruningHook(interval, min_branches=2, begin=begin)
-    for epoch in range(30):
-        assert plan.branches_at(epoch, 30, 8) == hook.target(epoch, 30, 8)
 
 
 def test_stages_of_the_scales():

@@ -14,8 +14,8 @@ from mmpretrain.registry import MODELS as STOCK
 from torch import nn
 
 from mmdmlora.engine import BranchPruningHook, LearningScalarHook
-from mmdmlora.engine.schedule import to_epochs
 from mmdmlora.models.layers.mix_lora import MixLoRA
+from mmdmlora.models.schedules import to_steps
 from mmdmlora.models.targets import find_targets
 from mmdmlora.registry import MODELS
 from mmdmlora.utils import quiet
@@ -173,7 +173,7 @@ def test_bad_pruning_is_refused(pruned, name, counts, criterion):
 def test_bad_points_of_a_run_are_refused(value):
     assume(not (isinstance(value, float) and 0 <= value <= 1))
     with pytest.raises(ValueError, match='^here='):
-        to_epochs(value, 10, 'here')
+        to_steps(value, 10, 'here')
 
 
 @given(stages=JSON, begins=JSON | st.lists(JSON, max_size=2))
@@ -205,4 +205,4 @@ def test_stages_of_any_form_are_run_or_refused(stages, begins):
 def test_schedules_out_of_range_are_refused(name, value):
     options = {'interval': 1, name: value}
     with pytest.raises(ValueError, match=name):
-        BranchPruningHook(**options).schedule.branches_at(5, 10, 4)
+        BranchPruningHook(**options).plan.branches_at(5, 10, 4)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmdmlora.models.methods.dmlora_model import CRITERIA
+from mmdmlora.models.pruning import CRITERIA
 from mmdmlora.utils import quiet
 from tests.tiny import wrapped
 

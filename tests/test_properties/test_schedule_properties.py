@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmdmlora.engine import BranchPruningHook, LearningScalarHook
-from mmdmlora.engine.schedule import to_steps
-from mmdmlora.models.methods.dmlora_model import CRITERIA, DMLoRAModel
+from mmdmlora.models import DMLoRAModel
 from mmdmlora.models.methods.low_rank_model import LowRankModel
+from mmdmlora.models.pruning import CRITERIA
+from mmdmlora.models.schedules import to_steps
 from mmdmlora.utils import quiet
 from tests.tiny import randomize, wrapped
 
@@ -69,9 +70,7 @@ def simulated(case: SimpleNamespace, epoch: int, run: int) -> int:
 
 @given(case=prunings(), run=RUNS)
 def test_branches_of_each_epoch_equal_the_simulation(case, run):
-    kept = [
-        hook(case).schedule.branches_at(epoch, run, case.total) for epoch in range(run)
-    ]
+    kept = [hook(case).plan.branches_at(epoch, run, case.total) for epoch in range(run)]
     assert kept == [simulated(case, epoch, run) for epoch in range(run)]
     assert kept == sorted(kept, reverse=True)
     assert min(kept) >= min(case.min_branches, case.total) and max(kept) <= case.total
@@ -83,14 +82,14 @@ def test_epochs_and_the_same_fraction_agree(case, run, data):
     whole = hook(case, interval=interval, begin=begin)
     share = hook(case, interval=Fraction(interval, run), begin=Fraction(begin, run))
     for epoch in range(run):
-        targets = [h.schedule.branches_at(epoch, run, case.total) for h in (whole, share)]
+        targets = [h.plan.branches_at(epoch, run, case.total) for h in (whole, share)]
         assert targets[0] == targets[1]
 
 
 @given(case=prunings(), run=RUNS, other=RUNS, interval=PARTS.filter(bool), begin=PARTS)
 def test_fractions_end_alike_in_runs_of_any_length(case, run, other, interval, begin):
     schedule = hook(case, interval=interval, begin=begin)
-    ends = {schedule.schedule.branches_at(n - 1, n, case.total) for n in (run, other)}
+    ends = {schedule.plan.branches_at(n - 1, n, case.total) for n in (run, other)}
     assert len(ends) == 1
 
 

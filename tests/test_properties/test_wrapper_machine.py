@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmdmlora.models import DMLoRAModel
-from mmdmlora.models.methods.dmlora_model import CRITERIA
+from mmdmlora.models.pruning import CRITERIA
 from tests.test_properties.expected_outputs import TOLERANCE, kept, outputs
 from tests.test_properties.random_wrappers import Spec, specs
 from tests.test_properties.wrapper_machine import (

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 from mmengine.hooks import EMAHook
 from mmengine.runner import IterBasedTrainLoop, Runner
-from torch import nn
 
-from mmdmlora.engine.schedule import PruningSchedule
-from mmdmlora.models.methods.dmlora_model import CRITERIA, DMLoRAModel
-from mmdmlora.models.peft_model import find_wrappers
+from mmdmlora.models.methods.dmlora_model import DMLoRAModel
+from mmdmlora.models.plain_schedules import find_of_kind, follow_plan
+from mmdmlora.models.pruning import check_criterion
+from mmdmlora.models.schedules import PruningPlan, Words
 from mmdmlora.registry import HOOKS
 
 from .scheduled_hook import ScheduledHook
@@ -82,49 +80,33 @@ class BranchPruningHook(ScheduledHook):
         by_epoch: bool | None = None,
     ) -> None:
         super().__init__(by_epoch)
-        if not (isinstance(interval, Real) and interval > 0):
-            raise ValueError(
-                f'interval={interval} is no positive number: give epochs (or '
-                'iterations) as a whole number, or a fraction of the run such as 0.1.'
-            )
-        for name, value in (('num_pruned', num_pruned), ('min_branches', min_branches)):
-            if not (isinstance(value, int) and value >= 1):
-                raise ValueError(f'{name}={value} is no whole number above 0: use one.')
-        if criterion not in CRITERIA:
-            raise ValueError(
-                f'criterion={criterion!r} is unknown: use one of {CRITERIA}.'
-            )
-        self.schedule = PruningSchedule(interval, num_pruned, min_branches, begin)
+        check_criterion(criterion)
+        self.plan = PruningPlan(interval, num_pruned, min_branches, begin)
         self.criterion = criterion
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         length = self.length(runner)
+        words = Words(unit=self.unit, length=self._setting(runner))
         for model in self._models(runner):
             total = model.total_branches
-            self.schedule.check(length, total, self.unit, self._setting(runner))
+            self.plan.check(length, total, words)
             runner.logger.info(
                 f'Branch pruning ({self.criterion}): {total} branches at first, '
-                f'{self.schedule.min_branches} in the last of {length} {self.unit}.'
+                f'{self.plan.min_branches} in the last of {length} {self.unit}.'
             )
 
     def at_step(self, runner: Runner, step: int) -> None:
-        models = self._models(runner)
-        averages = [self._wrappers(average) for average in _averages(runner)]
-        length = self.length(runner)
-        for place, model in enumerate(models):
-            before = model.num_branches
-            target = self.schedule.branches_at(step, length, model.total_branches)
-            if target < before:
-                model.prune_branches(
-                    before - target,
-                    self.criterion,
-                    self.schedule.min_branches,
-                    [wrappers[place] for wrappers in averages],
-                )
-                runner.logger.info(
-                    f'{self.step_name(step)}: branches {before} -> {target}'
-                )
+        changes = follow_plan(
+            self.plan,
+            self.criterion,
+            step,
+            self.length(runner),
+            self._models(runner),
+            [h.ema_model.module for h in runner.hooks if isinstance(h, EMAHook)],
+        )
+        for before, after in changes:
+            runner.logger.info(f'{self.step_name(step)}: branches {before} -> {after}')
 
     def _setting(self, runner: Runner) -> str | None:
         """What sets the number of steps."""
@@ -133,20 +115,11 @@ class BranchPruningHook(ScheduledHook):
         is_loop_unit = isinstance(runner.train_loop, IterBasedTrainLoop)
         return 'train_cfg.max_iters' if is_loop_unit else None
 
-    @staticmethod
-    def _wrappers(model: nn.Module) -> list[DMLoRAModel]:
-        return [m for m in find_wrappers(model) if isinstance(m, DMLoRAModel)]
-
     def _models(self, runner: Runner) -> list[DMLoRAModel]:
-        models = self._wrappers(runner.model)
+        models = find_of_kind(runner.model, DMLoRAModel)
         if not models:
             raise ValueError(
                 'BranchPruningHook needs a DMLoRAModel in the model. Remove the hook '
                 '(default_hooks.branch_pruning=None) or use that wrapper.'
             )
         return models
-
-
-def _averages(runner: Runner) -> list[nn.Module]:
-    """The averages of the model that EMAHooks keep."""
-    return [h.ema_model.module for h in runner.hooks if isinstance(h, EMAHook)]

@@ -6,19 +6,12 @@ from collections.abc import Sequence
 
 from mmengine.runner import Runner
 
-from mmdmlora.engine.schedule import find_stage, to_steps
 from mmdmlora.models.methods.low_rank_model import LowRankModel
-from mmdmlora.models.peft_model import find_wrappers
+from mmdmlora.models.plain_schedules import find_with_scales, scale_decay, train_stage
+from mmdmlora.models.schedules import StagePlan
 from mmdmlora.registry import HOOKS
 
 from .scheduled_hook import ScheduledHook
-
-BOTH, BRANCHES, SCALES = 'both', 'branches', 'scales'
-READINGS = {
-    'A': (BOTH, SCALES),
-    'B': (BOTH, BRANCHES),
-    'C': (BRANCHES, BOTH),
-}
 
 
 @HOOKS.register_module()
@@ -69,64 +62,31 @@ class LearningScalarHook(ScheduledHook):
         by_epoch: bool | None = None,
     ) -> None:
         super().__init__(by_epoch)
-        if isinstance(stages, str):
-            if stages not in READINGS:
-                raise ValueError(f'stages={stages!r} is none of {list(READINGS)}.')
-            stages = READINGS[stages]
-        if not isinstance(stages, Sequence):
-            raise ValueError(f'stages={stages!r} is neither a reading nor a list.')
-        unknown = [s for s in stages if s not in (BOTH, BRANCHES, SCALES)]
-        if unknown:
-            raise ValueError(
-                f'unknown stages {unknown}: a stage trains '
-                f'{BRANCHES!r}, {SCALES!r} or {BOTH!r}.'
-            )
-        begins = tuple(begins) if isinstance(begins, Sequence) else (begins,)
-        if len(begins) != len(stages) - 1:
-            raise ValueError(
-                f'{len(stages)} stages need {len(stages) - 1} begins, not {begins!r}.'
-            )
-        self.stages = tuple(stages)
-        self.begins = begins
+        self.plan = StagePlan(stages, begins)
         self._current: str | None = None
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         self._current = None
-        begins = self._begins(runner)
-        if begins != sorted(begins):
-            raise ValueError(f'begins={self.begins!r} is not in ascending order.')
-        scales = {
-            id(p) for model in self._models(runner) for p in model.scale_parameters()
-        }
-        for group in runner.optim_wrapper.param_groups:
-            decay = group.get('weight_decay', 0)
-            if decay and any(id(p) in scales for p in group['params']):
-                raise ValueError(
-                    f'the optimizer applies weight_decay={decay} to the scales: set '
-                    "optim_wrapper.constructor='mmdmlora.PEFTOptimWrapperConstructor'."
-                )
+        self.plan.check(self.length(runner), self.unit)
+        decay = scale_decay(self._models(runner), runner.optim_wrapper.param_groups)
+        if decay:
+            raise ValueError(
+                f'the optimizer applies weight_decay={decay} to the scales: set '
+                "optim_wrapper.constructor='mmdmlora.PEFTOptimWrapperConstructor'."
+            )
 
     def at_step(self, runner: Runner, step: int) -> None:
-        stage = self.stages[find_stage(self._begins(runner), step)]
+        stage = self.plan.stage_at(step, self.length(runner))
         if stage == self._current:
             return
-        for model in self._models(runner):
-            model.set_trained(branches=stage != SCALES, scales=stage != BRANCHES)
+        train_stage(self._models(runner), stage)
         runner.logger.info(f'{self.step_name(step)}: trains {stage}')
         self._current = stage
 
-    def _begins(self, runner: Runner) -> list[float]:
-        length = self.length(runner)
-        return [to_steps(b, length, 'begins', self.unit) for b in self.begins]
-
     @staticmethod
     def _models(runner: Runner) -> list[LowRankModel]:
-        models = [
-            model
-            for model in find_wrappers(runner.model)
-            if isinstance(model, LowRankModel) and model.scale_parameters()
-        ]
+        models = find_with_scales(runner.model)
         if not models:
             raise ValueError(
                 'LearningScalarHook needs a wrapper with trainable scales: set '

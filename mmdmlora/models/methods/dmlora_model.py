@@ -15,7 +15,7 @@ from mmdmlora.registry import MODELS
 
 from ..argument_checks import is_count
 from ..draws import MODES, Draws
-from ..pruning import CRITERIA, prune
+from ..pruning import check_criterion, prune
 from .low_rank_model import LowRankModel
 
 
@@ -145,8 +145,7 @@ class DMLoRAModel(LowRankModel):
             ValueError: If an argument is unknown or out of range, or every adapter
                 would keep fewer than ``min_branches``.
         """
-        if criterion not in CRITERIA:
-            raise ValueError(f'criterion={criterion!r} is none of {CRITERIA}.')
+        check_criterion(criterion)
         if not (is_count(num) and is_count(min_branches)):
             raise ValueError(
                 f'num={num} and min_branches={min_branches}: use whole numbers above 0.'

@@ -66,14 +66,14 @@ def test_branches_of_each_epoch(tmp_path, options, expected):
 
 def test_fraction_scales_with_the_run():
     hook = BranchPruningHook(interval=1 / 30)
-    assert [hook.schedule.branches_at(e, 300, 8) for e in (9, 10, 69, 70, 299)] == [
+    assert [hook.plan.branches_at(e, 300, 8) for e in (9, 10, 69, 70, 299)] == [
         8,
         7,
         2,
         1,
         1,
     ]
-    assert [hook.schedule.branches_at(e, 900, 8) for e in (29, 30, 209, 210)] == [
+    assert [hook.plan.branches_at(e, 900, 8) for e in (29, 30, 209, 210)] == [
         8,
         7,
         2,
@@ -95,9 +95,9 @@ def test_fraction_scales_with_the_run():
 )
 def test_short_run_ends_with_what_a_long_one_ends_with(options, epochs, expected):
     hook = BranchPruningHook(**options)
-    assert [hook.schedule.branches_at(e, epochs, 8) for e in range(epochs)] == expected
-    assert hook.schedule.branches_at(299, 300, 8) == hook.schedule.min_branches
-    hook.schedule.check(epochs, 8)
+    assert [hook.plan.branches_at(e, epochs, 8) for e in range(epochs)] == expected
+    assert hook.plan.branches_at(299, 300, 8) == hook.plan.min_branches
+    hook.plan.check(epochs, 8)
 
 
 def test_fraction_equals_the_whole_number_that_it_stands_for():
@@ -106,13 +106,13 @@ def test_fraction_equals_the_whole_number_that_it_stands_for():
     for fraction, whole, epochs in parts + percent:
         hooks = [BranchPruningHook(interval=interval) for interval in (fraction, whole)]
         for epoch in range(epochs):
-            one, two = (hook.schedule.branches_at(epoch, epochs, 99) for hook in hooks)
+            one, two = (hook.plan.branches_at(epoch, epochs, 99) for hook in hooks)
             assert one == two, (fraction, epochs, epoch)
 
 
 def test_papers_slow_schedule():
     hook = BranchPruningHook(interval=100)
-    assert [hook.schedule.branches_at(e, 300, 8) for e in (99, 100, 199, 200, 299)] == [
+    assert [hook.plan.branches_at(e, 300, 8) for e in (99, 100, 199, 200, 299)] == [
         8,
         7,
         7,
@@ -186,7 +186,7 @@ def test_each_remedy_that_a_message_names_works():
             min_branches=min_branches,
         )
         try:
-            BranchPruningHook(**options).schedule.check(epochs, 8)
+            BranchPruningHook(**options).plan.check(epochs, 8)
         except ValueError as error:
             divides = 'does not divide' not in str(error)
             for name, value in remedies(str(error)):
@@ -194,7 +194,7 @@ def test_each_remedy_that_a_message_names_works():
                 length = changed.pop('max_epochs')
                 tried.add(name)
                 try:
-                    BranchPruningHook(**changed).schedule.check(length, 8)
+                    BranchPruningHook(**changed).plan.check(length, 8)
                 except ValueError as left:
                     assert not divides and 'does not divide' not in str(left)
     assert tried == {'interval', 'num_pruned', 'min_branches', 'max_epochs'}

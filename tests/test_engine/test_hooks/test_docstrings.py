@@ -39,9 +39,7 @@ def test_examples_of_branch_pruning():
         interval, num_pruned, begin, min_branches, length, *expected = (
             float(text) if '.' in text else int(text) for text in row.split()
         )
-        schedule = BranchPruningHook(
-            interval, num_pruned, min_branches, begin=begin
-        ).schedule
+        schedule = BranchPruningHook(interval, num_pruned, min_branches, begin=begin).plan
         schedule.check(length, 8)
         got = [schedule.branches_at(step, length, 8) for step in range(length)]
         assert got == expected
