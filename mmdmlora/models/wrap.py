@@ -97,7 +97,7 @@ def wrap(
     try:
         with quiet():
             wrapped = wrapper(model, **settings)
-    except ValueError:
+    except Exception:
         for parameter, requires_grad in trained:
             parameter.requires_grad_(requires_grad)
         raise

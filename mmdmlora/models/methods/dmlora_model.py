@@ -38,9 +38,10 @@ class DMLoRAModel(LowRankModel):
         learn_scale (bool): Train each layer's scale ("LS", see
             :class:`~mmdmlora.engine.LearningScalarHook`). Defaults to False.
         targets (Sequence[dict], optional): The layers, see
-            :func:`~mmdmlora.models.targets.find_targets`. Defaults to q and v of fused
-            qkv layers, each with branches of its own, and ConvNeXt's
-            ``pointwise_conv1``.
+            :func:`~mmdmlora.models.targets.find_targets`. Defaults to q and v of each
+            attention, each with branches of its own, and the first pointwise layer of
+            each ConvNeXt block, see
+            :func:`~mmdmlora.models.low_rank_places.default_low_rank_targets`.
         draws (str): ``batch``: a layer draws one pair for all images of a step, as in
             the paper. ``sample``: each image draws its own, so that nearly all branches
             learn in each step and the noise is smaller; the expectation is the same.

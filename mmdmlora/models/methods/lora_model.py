@@ -23,8 +23,9 @@ class LoRAModel(LowRankModel):
         drop_rate (float): Dropout of the adapter's input. Defaults to 0.
         learn_scale (bool): Train each layer's scale. Defaults to False.
         targets (Sequence[dict], optional): The layers, see
-            :func:`~mmdmlora.models.targets.find_targets`. Defaults to q and v of fused
-            qkv layers and ConvNeXt's ``pointwise_conv1``.
+            :func:`~mmdmlora.models.targets.find_targets`. Defaults to q and v of each
+            attention and the first pointwise layer of each ConvNeXt block, see
+            :func:`~mmdmlora.models.low_rank_places.default_low_rank_targets`.
 
     Raises:
         ValueError: If an argument is out of range or a target doesn't fit.

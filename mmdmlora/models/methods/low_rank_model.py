@@ -21,8 +21,8 @@ class LowRankModel(PEFTModel):
     Args:
         module (dict | nn.Module): The backbone or its config.
         targets (Sequence[dict], optional): See
-            :func:`~mmdmlora.models.targets.find_targets`. None means the paper's places:
-            q and v of fused qkv layers, ConvNeXt's ``pointwise_conv1``.
+            :func:`~mmdmlora.models.targets.find_targets`. None means the paper's places,
+            see :func:`~mmdmlora.models.low_rank_places.default_low_rank_targets`.
         **settings: Options of :class:`~mmdmlora.models.layers.mix_lora.MixLoRA`, which a
             target may override.
     """
