@@ -25,6 +25,7 @@ model = dict(
             type='mmpretrain.SwinTransformer',
             arch='tiny',
             img_size=224,
+            pad_small_map=True,
             out_indices=(0, 1, 2, 3),
             init_cfg=dict(
                 type='Pretrained',

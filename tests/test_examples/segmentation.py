@@ -20,7 +20,7 @@ from PIL import Image
 from tests.mmcv_ops import stand_in_for_missing_ops
 
 ROOT = Path(__file__).parents[2]
-CLASSES = 4
+LABELS = 4
 SIZE = 64
 MAX_ITERS = 8
 TINY = {
@@ -65,7 +65,7 @@ def make_images(root: Path) -> None:
         for kind in ('images', 'annotations'):
             (root / kind / split).mkdir(parents=True)
         for index in range(6):
-            labels = rng.integers(0, CLASSES + 1, (4, 4)).repeat(20, 0).repeat(20, 1)
+            labels = rng.integers(0, LABELS + 1, (4, 4)).repeat(20, 0).repeat(20, 1)
             image = labels[..., None] * 50 + rng.integers(0, 30, (80, 80, 3))
             file = f'{split}/{index}'
             Image.fromarray(image.astype('u1')).save(root / f'images/{file}.jpg')
@@ -78,8 +78,7 @@ def write_config(name: str, folder: Path, kill_at: int | None = None) -> Path:
     norm = "norm_cfg=dict(type='BN')"
     has_auxiliary = name.startswith('upernet')
     auxiliary = (
-        f'auxiliary_head=dict({norm}, in_channels={tiny["channels"][2]}, channels=8, '
-        f'num_classes={CLASSES}),'
+        f'auxiliary_head=dict({norm}, in_channels={tiny["channels"][2]}, channels=8),'
         if has_auxiliary
         else ''
     )
@@ -91,14 +90,11 @@ model = dict(
     data_preprocessor=dict(size=({SIZE}, {SIZE})),
     backbone=dict(
         rank=2, num_branches=3, module=dict(init_cfg=None, **{tiny['module']!r})),
-    decode_head=dict(
-        {norm}, in_channels={tiny['channels']!r}, channels=8, num_classes={CLASSES}),
+    decode_head=dict({norm}, in_channels={tiny['channels']!r}, channels=8),
     {auxiliary}
     test_cfg=dict(_delete_=True, mode='whole'),
 )
 data_root = {str(folder / 'data')!r}
-metainfo = dict(
-    classes=tuple('abcd'), palette=[[i, i, i] for i in range({CLASSES})])
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
@@ -113,12 +109,11 @@ test_pipeline = [
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
-_own = dict(data_root=data_root, metainfo=metainfo)
 _few = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
-    batch_size=2, **_few, dataset=dict(**_own, pipeline=train_pipeline))
-val_dataloader = dict(**_few, dataset=dict(**_own, pipeline=test_pipeline))
-test_dataloader = dict(**_few, dataset=dict(**_own, pipeline=test_pipeline))
+    batch_size=2, **_few, dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(**_few, dataset=dict(data_root=data_root, pipeline=test_pipeline))
+test_dataloader = dict(**_few, dataset=dict(data_root=data_root, pipeline=test_pipeline))
 train_cfg = dict(max_iters={MAX_ITERS}, val_interval=4)
 default_hooks = dict(
     checkpoint=dict(interval=3),

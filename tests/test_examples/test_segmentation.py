@@ -111,8 +111,8 @@ def test_example(name, folder):
     python('-c', WRAPPED, config, last, whole / 'logits.pt')
     logits, mask, classes = torch.load(whole / 'merged_logits.pt')
     expected = torch.load(whole / 'logits.pt')
-    assert logits.shape == (2, 4, 64, 64) and mask.shape == (1, 80, 80)
-    assert tuple(classes) == tuple('abcd')
+    assert logits.shape == (2, 150, 64, 64) and mask.shape == (1, 80, 80)
+    assert tuple(classes[:2]) == ('wall', 'building')
     assert (logits - expected).abs().max() < 1e-5 * expected.abs().max()
     again = tool('test', stock, merged, '--work-dir', folder / 'test')
     assert f'mIoU: {summary["test mIoU"]:.4f}' in again
