@@ -71,10 +71,10 @@ def stock_config(config: Config) -> Config:
     data of this package a ``CustomDataset`` with the same pipeline.
     """
     source = config.to_dict()
-    scope = source.get('default_scope') or 'mmengine'
+    scope = source.get('default_scope') or PACKAGE
     stock = dict(
-        default_scope='mmpretrain' if scope == 'mmdmlora' else scope,
-        model=_unwrapped(source['model']),
+        default_scope='mmpretrain' if scope == PACKAGE else scope,
+        model=_unwrapped(source['model'], scope),
     )
     imports = _foreign_imports(source.get('custom_imports') or {})
     if imports:
@@ -82,14 +82,14 @@ def stock_config(config: Config) -> Config:
     if source.get('data_preprocessor') is not None:
         stock['data_preprocessor'] = source['data_preprocessor']
     loader = source.get('test_dataloader') or source.get('val_dataloader')
-    if loader and _has_own(loader['dataset'], DATASETS):
+    if loader and _has_own(loader['dataset'], scope):
         pipeline = loader['dataset'].get('pipeline', [])
         dataset = dict(type='CustomDataset', data_root='data', pipeline=pipeline)
         stock['test_dataloader'] = dict(dataset=dataset)
     elif loader:
         kept = {key: source[key] for key in TEST_SETTINGS if source.get(key) is not None}
         stock.update(kept, test_dataloader=loader)
-    return Config(_with_stock_loading(stock))
+    return Config(_with_stock_loading(stock, scope))
 
 
 def _foreign_imports(imports: dict) -> dict:
@@ -100,45 +100,46 @@ def _foreign_imports(imports: dict) -> dict:
     return dict(imports, imports=foreign) if foreign else {}
 
 
-def _is_own(kind: object, registry: Registry) -> bool:
-    """Whether a ``type`` names something of this package."""
-    built = registry.get(kind) if isinstance(kind, str) else kind
-    return getattr(built, '__module__', '').split('.')[0] == PACKAGE
+def _find_own(kind: object, registry: Registry, scope: str) -> object:
+    """What a ``type`` of a config names, if it is of this package; else None."""
+    if isinstance(kind, str):
+        prefix = kind.rpartition('.')[0] or scope
+        kind = registry.get(kind) if prefix.split('.')[0] == PACKAGE else None
+    module = getattr(kind, '__module__', '')
+    return kind if module.split('.')[0] == PACKAGE else None
 
 
-def _has_own(dataset: dict, registry: Registry) -> bool:
+def _has_own(dataset: dict, scope: str) -> bool:
     """Whether a data set, or one inside of it, is of this package."""
     inner = dataset.get('datasets') or [dataset.get('dataset')]
-    return _is_own(dataset.get('type'), registry) or any(
-        _has_own(each, registry) for each in inner if isinstance(each, dict)
+    return _find_own(dataset.get('type'), DATASETS, scope) is not None or any(
+        _has_own(each, scope) for each in inner if isinstance(each, dict)
     )
 
 
-def _with_stock_loading(node: object) -> object:
+def _with_stock_loading(node: object, scope: str) -> object:
     """With the loading of images that every installation has."""
     if isinstance(node, list | tuple):
-        return type(node)(_with_stock_loading(item) for item in node)
+        return type(node)(_with_stock_loading(item, scope) for item in node)
     if not isinstance(node, dict):
         return node
-    kind = node.get('type')
-    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-    if name.rpartition('.')[2] == LOADING and _is_own(kind, TRANSFORMS):
+    own = _find_own(node.get('type'), TRANSFORMS, scope)
+    if getattr(own, '__name__', '') == LOADING:
         return dict(type=LOADING)
-    return {key: _with_stock_loading(item) for key, item in node.items()}
+    return {key: _with_stock_loading(item, scope) for key, item in node.items()}
 
 
-def _unwrapped(node: object) -> object:
+def _unwrapped(node: object, scope: str) -> object:
     """A model's config with each wrapper replaced by the backbone that it wraps."""
     if isinstance(node, list | tuple):
-        return type(node)(_unwrapped(item) for item in node)
+        return type(node)(_unwrapped(item, scope) for item in node)
     if not isinstance(node, dict):
         return node
     node = {k: v for k, v in node.items() if k != '_scope_'}
-    kind = node.get('type')
-    if kind is not None and isinstance(node.get('module'), dict):
-        built = MODELS.get(kind) if isinstance(kind, str) else kind
-        if isinstance(built, type) and issubclass(built, PEFTModel):
+    if isinstance(node.get('module'), dict):
+        own = _find_own(node.get('type'), MODELS, scope)
+        if isinstance(own, type) and issubclass(own, PEFTModel):
             backbone = copy.deepcopy(node['module'])
             backbone.pop('init_cfg', None)
-            return _unwrapped(backbone)
-    return {k: _unwrapped(v) for k, v in node.items()}
+            return _unwrapped(backbone, scope)
+    return {k: _unwrapped(v, scope) for k, v in node.items()}
