@@ -6,19 +6,34 @@ import copy
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import Registry
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
-from mmdmlora.io import atomic_save, atomic_write
+from mmdmlora.io import atomic_save, atomic_write, to_plain
 from mmdmlora.models.merging import merge_model
 from mmdmlora.models.peft_model import PEFTModel
-from mmdmlora.registry import MODELS
+from mmdmlora.registry import DATASETS, MODELS, TRANSFORMS
+
+PACKAGE = 'mmdmlora'
+LOADING = 'LoadImageFromFile'
+# What a test needs beside the model and the data.
+TEST_SETTINGS = (
+    'test_pipeline',
+    'test_evaluator',
+    'test_cfg',
+    'tta_model',
+    'tta_pipeline',
+    'env_cfg',
+    'vis_backends',
+    'visualizer',
+)
 
 
 def save_merged(
     model: nn.Module, config: Config, out: str | Path, dataset_meta: dict | None = None
 ) -> Path:
-    """Write a merged model and a stock mmpretrain config for it.
+    """Write a merged model and a stock config for it, see :func:`stock_config`.
 
     Args:
         model: A model with wrapped backbones.
@@ -36,7 +51,7 @@ def save_merged(
     out = Path(out)
     merged = merge_model(model)
     checkpoint = dict(
-        meta=dict(dataset_meta=dataset_meta or {}),
+        meta=dict(dataset_meta=to_plain(dict(dataset_meta or {}), 'dataset_meta')),
         state_dict=weights_to_cpu(merged.state_dict()),
     )
     atomic_save(checkpoint, out)
@@ -47,49 +62,84 @@ def save_merged(
 
 
 def stock_config(config: Config) -> Config:
-    """The config of the merged model, with types of mmpretrain and mmengine only.
+    """The config of the merged model, without types of this package.
 
-    It holds the model without wrappers and pre-trained files, the preprocessing, and the
-    test pipeline in the place where mmpretrain's inferencer looks for it.
+    It holds the model without wrappers and pre-trained files, the preprocessing, and
+    what a test needs in the places where the toolboxes' own tools and inferencers look
+    for it. A config of another toolbox (mmsegmentation, mmdetection) keeps its scope,
+    data and evaluation. One of this package's scope becomes one of mmpretrain, and test
+    data of this package a ``CustomDataset`` with the same pipeline.
     """
     source = config.to_dict()
-    stock = dict(default_scope='mmpretrain', model=_unwrapped(source['model']))
+    scope = source.get('default_scope') or PACKAGE
+    stock = dict(
+        default_scope='mmpretrain' if scope == PACKAGE else scope,
+        model=_unwrapped(source['model'], scope),
+    )
+    imports = _foreign_imports(source.get('custom_imports') or {})
+    if imports:
+        stock['custom_imports'] = imports
     if source.get('data_preprocessor') is not None:
         stock['data_preprocessor'] = source['data_preprocessor']
     loader = source.get('test_dataloader') or source.get('val_dataloader')
-    if loader:
-        stock['test_dataloader'] = dict(
-            dataset=dict(
-                type='CustomDataset',
-                data_root='data',
-                pipeline=[dict(type='LoadImageFromFile')]
-                + [
-                    step
-                    for step in loader['dataset'].get('pipeline', [])
-                    if not _loads_images(step)
-                ],
-            )
-        )
-    return Config(stock)
+    if loader and _has_own(loader['dataset'], scope):
+        pipeline = loader['dataset'].get('pipeline', [])
+        dataset = dict(type='CustomDataset', data_root='data', pipeline=pipeline)
+        stock['test_dataloader'] = dict(dataset=dataset)
+    elif loader:
+        kept = {key: source[key] for key in TEST_SETTINGS if source.get(key) is not None}
+        stock.update(kept, test_dataloader=loader)
+    return Config(_with_stock_loading(stock, scope))
 
 
-def _loads_images(step: dict) -> bool:
-    kind = step['type']
-    name = kind if isinstance(kind, str) else kind.__name__
-    return name.rpartition('.')[2] == 'LoadImageFromFile'
+def _foreign_imports(imports: dict) -> dict:
+    """The modules that a config imports, without this package."""
+    modules = imports.get('imports') or []
+    modules = [modules] if isinstance(modules, str) else modules
+    foreign = [m for m in modules if m.split('.')[0] != PACKAGE]
+    return dict(imports, imports=foreign) if foreign else {}
 
 
-def _unwrapped(node: object) -> object:
+def _find_own(kind: object, registry: Registry, scope: str) -> object:
+    """What a ``type`` of a config names, if it is of this package; else None."""
+    if isinstance(kind, str):
+        prefix = kind.rpartition('.')[0] or scope
+        kind = registry.get(kind) if prefix.split('.')[0] == PACKAGE else None
+    module = getattr(kind, '__module__', '')
+    return kind if module.split('.')[0] == PACKAGE else None
+
+
+def _has_own(dataset: dict, scope: str) -> bool:
+    """Whether a data set, or one inside of it, is of this package."""
+    inner = dataset.get('datasets') or [dataset.get('dataset')]
+    return _find_own(dataset.get('type'), DATASETS, scope) is not None or any(
+        _has_own(each, scope) for each in inner if isinstance(each, dict)
+    )
+
+
+def _with_stock_loading(node: object, scope: str) -> object:
+    """With the loading of images that every installation has."""
+    if isinstance(node, list | tuple):
+        return type(node)(_with_stock_loading(item, scope) for item in node)
+    if not isinstance(node, dict):
+        return node
+    own = _find_own(node.get('type'), TRANSFORMS, scope)
+    if getattr(own, '__name__', '') == LOADING:
+        return dict(type=LOADING)
+    return {key: _with_stock_loading(item, scope) for key, item in node.items()}
+
+
+def _unwrapped(node: object, scope: str) -> object:
     """A model's config with each wrapper replaced by the backbone that it wraps."""
     if isinstance(node, list | tuple):
-        return type(node)(_unwrapped(item) for item in node)
+        return type(node)(_unwrapped(item, scope) for item in node)
     if not isinstance(node, dict):
         return node
     node = {k: v for k, v in node.items() if k != '_scope_'}
-    if isinstance(node.get('type'), str) and isinstance(node.get('module'), dict):
-        built = MODELS.get(node['type'])
-        if isinstance(built, type) and issubclass(built, PEFTModel):
+    if isinstance(node.get('module'), dict):
+        own = _find_own(node.get('type'), MODELS, scope)
+        if isinstance(own, type) and issubclass(own, PEFTModel):
             backbone = copy.deepcopy(node['module'])
             backbone.pop('init_cfg', None)
-            return _unwrapped(backbone)
-    return {k: _unwrapped(v) for k, v in node.items()}
+            return _unwrapped(backbone, scope)
+    return {k: _unwrapped(v, scope) for k, v in node.items()}

@@ -13,7 +13,9 @@ from mmdmlora.datasets.tasks import BENCHMARKS, find_task
 from mmdmlora.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-FILES = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
+FILES = sorted(
+    p for p in CONFIGS.rglob('*.py') if not {'_base_', 'examples'} & {*p.parts}
+)
 PARTS = {
     kind: sorted(p.stem for p in (CONFIGS / '_base_' / kind).glob('*.py'))
     for kind in ('backbones', 'methods', 'tasks')
