@@ -3,6 +3,7 @@
 import mmdmlora.registry  # noqa: F401, loads mmpretrain before others do
 
 from .benchmarks import FGVC, FewShotFGVC, VTAB1k, take_subset
+from .custom import CustomDataset
 from .digits import Digits
 from .drawn import GeneratedTask
 from .images import LoadImageFromFile
@@ -23,6 +24,7 @@ __all__ = [
     'FEWSHOT_TASKS',
     'FGVC_TASKS',
     'VTAB_TASKS',
+    'CustomDataset',
     'Digits',
     'FGVC',
     'FewShotFGVC',

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 
-from ..images import LoadImageFromFile, find_faults
+from ..images import leave_out_corrupt
 from ..tasks import Task
 from .subset import check_subset, take_subset
-
-SHOWN = 3
 
 
 class TaskDataset(BaseDataset):
@@ -127,34 +125,11 @@ class TaskDataset(BaseDataset):
                 level=logging.WARNING,
             )
         samples = take_subset(samples, self.subset, self.subset_seed)
-        return self._without_corrupt(samples) if self.skip_corrupt else samples
-
-    def _without_corrupt(self, samples: list[dict]) -> list[dict]:
-        """Decode all images as the pipeline does, and leave out those that can't be."""
-        steps = self.pipeline.transforms
-        loaders = (step for step in steps if isinstance(step, LoadImageFromFile))
-        loader = next(loaders, None) or LoadImageFromFile()
-        paths = [sample['img_path'] for sample in samples]
-        self.skipped = find_faults(paths, lambda path: loader.load(path)[1])
-        kept = [x for x in samples if x['img_path'] not in self.skipped]
-        self._metainfo['num_skipped'] = len(samples) - len(kept)
-        if not self.skipped:
-            return samples
-        named = [f'{path} {fault}' for path, fault in self.skipped.items()]
-        others = f' and {len(named) - SHOWN} others' if named[SHOWN:] else ''
-        message = (
-            f'skip_corrupt=True leaves out {len(samples) - len(kept)} of {len(samples)} '
-            f'images of {self.split}: {", ".join(named[:SHOWN])}{others}'
-        )
-        if not kept:
-            raise ValueError(f'{message}. Nothing is left: fetch the images again.')
-        print_log(
-            f'{message}. Results cannot be compared with those on all images; fetch '
-            'these again.',
-            logger='current',
-            level=logging.WARNING,
-        )
-        return kept
+        if self.skip_corrupt:
+            num_drawn = len(samples)
+            samples, self.skipped = leave_out_corrupt(samples, self.pipeline, self.split)
+            self._metainfo['num_skipped'] = num_drawn - len(samples)
+        return samples
 
     def read_split(self) -> list[dict]:
         """Return all samples of the split, as

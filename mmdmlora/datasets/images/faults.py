@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
+from mmengine.dataset import Compose
+from mmengine.logging import print_log
 
-from .header import JPEG_START, find_fault
 from .loading import LoadImageFromFile
 
 CHUNK = 256
 THREADS = 8
+SHOWN = 3
 
 
 def find_file_fault(path: str) -> str | None:
-    """Say what is wrong with an image file, without decoding it if it is a JPEG file.
+    """Say what is wrong with an image file.
 
     Args:
         path: The file.
 
     Returns:
-        'is missing', the operating system's complaint, or the fault that
-        :class:`LoadImageFromFile` would find; None if nothing is wrong.
+        The fault that :class:`LoadImageFromFile` finds, or the operating system's
+        complaint; None if nothing is wrong.
     """
     try:
-        with open(path, 'rb') as stream:
-            if stream.read(len(JPEG_START)) == JPEG_START:
-                return find_fault(stream)
         return LoadImageFromFile().load(path)[1]
-    except FileNotFoundError:
-        return 'is missing'
     except OSError as error:
         return f'cannot be read ({error.strerror})'
 
@@ -62,3 +61,57 @@ def find_faults(
             if progress:
                 progress(done, len(paths))
     return faults
+
+
+def leave_out_corrupt(
+    samples: list[dict], pipeline: Compose, source: str
+) -> tuple[list[dict], dict[str, str]]:
+    """Leave out the images that the pipeline can't load, and warn of them.
+
+    Every image is decoded once.
+
+    Args:
+        samples: A data list, a dict with ``img_path`` per image.
+        pipeline: The pipeline, whose loading step decides.
+        source: What the images belong to, for the message.
+
+    Returns:
+        The samples that are left, and the paths of the others with what is wrong.
+
+    Raises:
+        ValueError: If nothing is left.
+        OSError: If the operating system can't read a file.
+    """
+    loader = _loader_of(pipeline)
+    faults = find_faults([x['img_path'] for x in samples], lambda p: loader.load(p)[1])
+    whole = [x for x in samples if x['img_path'] not in faults]
+    if not faults:
+        return whole, faults
+    named = [f'{path} {fault}' for path, fault in faults.items()]
+    others = f' and {len(named) - SHOWN} others' if named[SHOWN:] else ''
+    message = (
+        f'skip_corrupt=True leaves out {len(samples) - len(whole)} of {len(samples)} '
+        f'images of {source}: {", ".join(named[:SHOWN])}{others}'
+    )
+    if not whole:
+        raise ValueError(f'{message}. Nothing is left: fetch the images again.')
+    print_log(
+        f'{message}. Results cannot be compared with those on all images; fetch '
+        'these again.',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return whole, faults
+
+
+def _loader_of(pipeline: Compose) -> LoadImageFromFile:
+    """The pipeline's first loading step, or one with the settings of mmcv's."""
+    steps = (s for s in pipeline.transforms if isinstance(s, MMCVLoadImageFromFile))
+    step = next(steps, None) or LoadImageFromFile()
+    if isinstance(step, LoadImageFromFile):
+        return step
+    return LoadImageFromFile(
+        color_type=step.color_type,
+        imdecode_backend=step.imdecode_backend,
+        backend_args=step.backend_args,
+    )

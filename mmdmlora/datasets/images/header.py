@@ -1,54 +1,53 @@
-"""Looking at an image file without decoding it."""
+"""Seeing whether an encoded image is complete, without decoding it."""
 
 from __future__ import annotations
 
-import os
-from typing import BinaryIO
-
-from PIL import Image, UnidentifiedImageError
-
-NOT_AN_IMAGE = 'is not an image'
-JPEG_START = b'\xff\xd8'
-END_MARKERS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
-# The end is looked for in the last bytes and, as a camera may write a film behind it, in
-# the whole file only where it isn't there.
-TAIL = 4096
+JPEG_START = b'\xff\xd8\xff'
+JPEG_END = b'\xff\xd9'
+PNG_START = b'\x89PNG\r\n\x1a\n'
+PNG_END = b'IEND\xaeB`\x82'
+# Segments of a JPEG file that have no length: TEM and RST0 to RST7.
+BARE_MARKERS = {0x01, *range(0xD0, 0xD8)}
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 
 
-def find_fault(stream: BinaryIO) -> str | None:
-    """Say what is wrong with an encoded image.
+def find_cut(content: bytes) -> str | None:
+    """Say whether an image is empty or, if it is a JPEG or PNG file, cut off.
 
-    Its header is read and, in JPEG and PNG files, the marker of its end is looked for
-    behind the header: an interrupted copy lacks it, and so does one that was filled up
-    with zeros. The markers can't be in the image data itself, but may be in a thumbnail
-    that the header holds.
+    The marker of its end is looked for behind the header: an interrupted copy lacks it,
+    and so does one that was filled up with zeros. The markers can't be in the image data
+    itself, but may be in a thumbnail that the header of a JPEG file holds. What stands
+    behind the marker, such as a camera's film, is no fault.
 
     Args:
-        stream: The encoded image, a file or bytes in memory.
+        content: The encoded image.
 
     Returns:
-        'is empty', 'is not an image' or 'is cut off'; None if nothing is wrong.
-
-    Raises:
-        OSError: If the operating system can't read the file.
+        'is empty' or 'is cut off'; None if nothing is wrong, or the format is another.
     """
-    size = stream.seek(0, os.SEEK_END)
-    if size == 0:
+    if not content:
         return 'is empty'
-    stream.seek(0)
-    try:
-        with Image.open(stream) as image:
-            marker = END_MARKERS.get(image.format, b'')
-        header_end = stream.tell()
-    except (UnidentifiedImageError, Image.DecompressionBombError, ValueError):
-        return NOT_AN_IMAGE
-    except OSError as error:
-        if error.errno:
-            raise
-        # Pillow's own complaint, that the header ends too soon, has no number.
-        return 'is cut off'
-    for start in (max(header_end, size - TAIL), header_end):
-        stream.seek(start)
-        if marker in stream.read():
-            return None
-    return 'is cut off'
+    if content.startswith(PNG_START):
+        is_whole = PNG_END in content[len(PNG_START) :]
+    elif content.startswith(JPEG_START):
+        is_whole = content.rfind(JPEG_END, _end_of_jpeg_header(content)) >= 0
+    else:
+        is_whole = True
+    return None if is_whole else 'is cut off'
+
+
+def _end_of_jpeg_header(content: bytes) -> int:
+    """The place of the first scan, or the length of a file that has none."""
+    place = 2
+    while (place := content.find(b'\xff', place)) >= 0:
+        marker = content[place + 1] if place + 1 < len(content) else 0xFF
+        if marker in (START_OF_SCAN, END_OF_IMAGE):
+            return place
+        if marker in (0x00, 0xFF):  # no marker, but a byte or a filling
+            place += 1
+        elif marker in BARE_MARKERS:
+            place += 2
+        else:
+            length = int.from_bytes(content[place + 2 : place + 4], 'big')
+            place += 2 + max(length, 2)
+    return len(content)

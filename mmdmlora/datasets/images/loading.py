@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 
 import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
-from mmengine import fileio
+from mmengine.fileio import LocalBackend, get_file_backend
+from PIL import Image, UnidentifiedImageError
 
 from ...registry import TRANSFORMS
-from .header import NOT_AN_IMAGE, find_fault
+from .header import find_cut
 
 
 @TRANSFORMS.register_module()
@@ -62,8 +65,9 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         if fault:
             raise ValueError(
                 f'The image {str(path)!r} {fault}. Fetch it again; python '
-                'tools/check_data.py FOLDER looks for others. VTAB1k, FGVC and '
-                'FewShotFGVC leave such images out with skip_corrupt=True: '
+                'tools/check_data.py FOLDER looks for others. VTAB1k, FGVC, FewShotFGVC '
+                'and mmdmlora.CustomDataset leave such images out with '
+                'skip_corrupt=True: '
                 '--cfg-options train_dataloader.dataset.skip_corrupt=True.'
             )
         results['img'] = img.astype(np.float32) if self.to_float32 else img
@@ -73,21 +77,27 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     def load(self, path: str) -> tuple[np.ndarray | None, str | None]:
         """Read and decode an image file.
 
+        Training, ``skip_corrupt`` and the check of the data on disk all judge a file by
+        this method.
+
         Args:
             path: The file.
 
         Returns:
-            The image and None, or, if the file is damaged, None and what is wrong: what
-            :func:`~mmdmlora.datasets.images.header.find_fault` says, or 'cannot be
-            decoded'.
+            The image and None, or, if that is no whole image, None and what is wrong:
+            'is missing', 'is a folder', 'is no regular file', 'is empty', 'is cut off',
+            'is not an image' or 'cannot be decoded by' the decoder.
 
         Raises:
             OSError: If the operating system can't read the file.
         """
-        content = fileio.get(path, backend_args=self.backend_args)
-        fault = find_fault(io.BytesIO(content))
-        # Pillow, which judged, doesn't know all formats that the decoders know.
-        if fault not in (None, NOT_AN_IMAGE):
+        backend = get_file_backend(
+            path, backend_args=self.backend_args, enable_singleton=True
+        )
+        if isinstance(backend, LocalBackend) and (fault := _find_no_file(path)):
+            return None, fault
+        content = backend.get(path)
+        if fault := find_cut(content):
             return None, fault
         img, complaint = None, ''
         try:
@@ -96,4 +106,28 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             complaint = f' ({str(error).strip().partition(chr(10))[0]})'
         if img is not None:
             return img, None
-        return None, fault or f'cannot be decoded by {self.imdecode_backend}{complaint}'
+        if not _has_known_format(content):
+            return None, 'is not an image'
+        return None, f'cannot be decoded by {self.imdecode_backend}{complaint}'
+
+
+def _find_no_file(path: str) -> str | None:
+    """What is there instead of a file; reading a pipe would wait for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 'is missing'
+    if stat.S_ISDIR(mode):
+        return 'is a folder'
+    return None if stat.S_ISREG(mode) else 'is no regular file'
+
+
+def _has_known_format(content: bytes) -> bool:
+    """Whether Pillow knows the format of what couldn't be decoded."""
+    try:
+        Image.open(io.BytesIO(content)).close()
+    except UnidentifiedImageError:
+        return False
+    except Exception:  # Each format's reader has kinds of its own.
+        return True
+    return True

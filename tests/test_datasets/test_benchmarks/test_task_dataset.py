@@ -153,7 +153,7 @@ def test_what_the_system_refuses_is_not_left_out(dtd, monkeypatch):
     """A network that fails for a moment must not make the data set smaller."""
     refusal = OSError(5, 'Input/output error')
     monkeypatch.setattr(
-        'mmdmlora.datasets.images.loading.fileio.get',
+        'mmengine.fileio.LocalBackend.get',
         lambda *args, **kwargs: (_ for _ in ()).throw(refusal),
     )
     with pytest.raises(OSError, match='Input/output error'):

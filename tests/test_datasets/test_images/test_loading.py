@@ -2,12 +2,12 @@
 
 import io
 
-import mmcv
 import numpy as np
 import pytest
 import torch
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 from mmengine.config import Config
+from mmengine.fileio import LocalBackend
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import TRANSFORMS as MMPRETRAIN_TRANSFORMS
@@ -81,13 +81,12 @@ def test_whole_images_are_loaded_as_by_mmcv(file, kind, options):
 def test_an_image_is_read_once(file, monkeypatch):
     file.write_bytes(encoded('JPEG'))
     reads = []
-    get = mmcv.transforms.loading.fileio.get
+    get = LocalBackend.get
     monkeypatch.setattr(
-        'mmdmlora.datasets.images.loading.fileio.get',
-        lambda *args, **kwargs: reads.append(args) or get(*args, **kwargs),
+        LocalBackend, 'get', lambda self, path: reads.append(path) or get(self, path)
     )
     load(file, backend_args={'backend': 'local'})
-    assert reads == [(str(file),)]
+    assert reads == [str(file)]
 
 
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
@@ -144,13 +143,6 @@ def test_an_image_that_pillow_does_not_know_is_loaded(file):
     file.write_bytes(data)
     assert load(file)['img_shape'] == (8, 9)
     assert find_file_fault(str(file)) is None
-
-
-def test_what_the_system_refuses_stays_an_error_of_the_system(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        load(tmp_path / 'none.jpg')
-    assert find_file_fault(str(tmp_path / 'none.jpg')) == 'is missing'
-    assert find_file_fault(str(tmp_path)).startswith('cannot be read (')
 
 
 def test_no_other_image_is_taken_instead():
