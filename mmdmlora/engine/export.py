@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
+from mmdmlora.data_settings import innermost_datasets
 from mmdmlora.io import atomic_save, atomic_write
 from mmdmlora.models.merging import merge_model
 from mmdmlora.models.peft_model import PEFTModel
@@ -58,16 +59,14 @@ def stock_config(config: Config) -> Config:
         stock['data_preprocessor'] = source['data_preprocessor']
     loader = source.get('test_dataloader') or source.get('val_dataloader')
     if loader:
+        dataset, *_ = innermost_datasets(loader['dataset']).values()
+        pipeline = dataset.get('pipeline', [])
         stock['test_dataloader'] = dict(
             dataset=dict(
                 type='CustomDataset',
                 data_root='data',
                 pipeline=[dict(type='LoadImageFromFile')]
-                + [
-                    step
-                    for step in loader['dataset'].get('pipeline', [])
-                    if not _loads_images(step)
-                ],
+                + [step for step in pipeline if not _loads_images(step)],
             )
         )
     return Config(stock)
