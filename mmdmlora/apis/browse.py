@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image, ImageDraw, ImageFont
 
+from mmdmlora.data_settings import innermost_datasets
+from mmdmlora.io import expand_home
 from mmdmlora.registry import DATASETS
 
 TILE = 112
@@ -48,12 +50,13 @@ def browse(configs: Sequence[Config], columns: int = 10, rows: int = 3) -> Image
 def _section(config: Config, columns: int, rows: int) -> Image.Image:
     """A heading and a grid of captioned samples."""
     dataset = _training_set(config)
-    chosen = _in_turn(dataset.get_gt_labels(), columns * rows)
+    labels = [dataset.get_data_info(i)['gt_label'] for i in range(len(dataset))]
+    chosen = _in_turn(labels, columns * rows)
     height = HEADING + -(-len(chosen) // columns) * (TILE + CAPTION + SPACE)
     section = Image.new('RGB', (columns * (TILE + SPACE) + SPACE, height), 'white')
     pen = ImageDraw.Draw(section)
     pen.text((SPACE, 8), _heading(config, dataset), INK, ImageFont.load_default(15))
-    classes = dataset.CLASSES
+    classes = dataset.metainfo.get('classes')
     for place, index in enumerate(chosen):
         packed = dataset[index]
         label = int(packed['data_samples'].gt_label)
@@ -71,6 +74,7 @@ def _training_set(config: Config):
     if not config.get('train_dataloader'):
         raise ValueError(f'{config.filename} has no train_dataloader.')
     init_default_scope(config.get('default_scope', 'mmpretrain'))
+    expand_home(config._cfg_dict)
     return DATASETS.build(config.train_dataloader.dataset)
 
 
@@ -81,10 +85,10 @@ def _is_bgr(config: Config) -> bool:
     return bool({**preprocessor, **inner}.get('to_rgb'))
 
 
-def _in_turn(labels: np.ndarray, count: int) -> list[int]:
+def _in_turn(labels: Sequence[int], count: int) -> list[int]:
     """Positions of samples: the first of each class, then the second of each."""
     members: dict[int, list[int]] = {}
-    for index, label in enumerate(np.asarray(labels).tolist()):
+    for index, label in enumerate(labels):
         members.setdefault(label, []).append(index)
     ranked = sorted(
         (rank, label, index)
@@ -108,9 +112,10 @@ def _tile(inputs: np.ndarray, is_bgr: bool) -> Image.Image:
 
 
 def _heading(config: Config, dataset) -> str:
-    settings = config.train_dataloader.dataset
-    names = [settings.get(key) for key in ('task', 'name', 'split')]
-    title = ' '.join(str(name) for name in names if name)
+    title = ' + '.join(
+        ' '.join(str(x[key]) for key in ('task', 'name', 'split') if x.get(key))
+        for x in innermost_datasets(config.train_dataloader.dataset).values()
+    )
     shape = dataset[0]['inputs'].shape
     return (
         f'{type(dataset).__name__} {title}: {len(dataset)} images, '

@@ -2,65 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import tempfile
-from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmdmlora.data_settings import dataset_settings
 from mmdmlora.io import load_checkpoint
 from mmdmlora.utils import unwrapped
-
-from .compose import LOADERS
-
-# What the Runner reads from a config besides the arguments of its constructor.
-RUNNER_KEYS = (
-    'model_wrapper_cfg',
-    'find_unused_parameters',
-    'sync_bn',
-    'compile',
-    'custom_imports',
-    'test_model_init',
-)
-# What :func:`~mmdmlora.apis.compose.compose` has read already, and what came of it.
-COMPOSED = dict(
-    method='model.backbone',
-    num_classes='model.head.num_classes',
-    input_size='model.backbone.module.img_size',
-    train_pipeline='train_dataloader.dataset.pipeline',
-    test_pipeline='test_dataloader.dataset.pipeline',
-    structured_hooks='default_hooks',
-)
-
-
-def check_options(config: Config, options: Iterable[str]) -> None:
-    """Refuse ``--cfg-options`` that would change nothing.
-
-    Args:
-        config (Config): The config before they are merged into it.
-        options (Iterable[str]): Their keys, with dots.
-
-    Raises:
-        ValueError: Naming the option and what was perhaps meant.
-    """
-    arguments = inspect.signature(Runner.__init__).parameters
-    known = {*config, *arguments, *RUNNER_KEYS} - {'self', 'cfg'}
-    for option in options:
-        first, *rest = option.split('.')
-        if first not in known:
-            near = get_close_matches(first, known, n=1)
-            raise ValueError(
-                f'--cfg-options {option}: nothing reads a setting {first!r}. '
-                + (f'Is it {".".join([*near, *rest])}?' if near else 'Leave it out.')
-            )
-        if 'method' in config and first in COMPOSED:
-            raise ValueError(
-                f'--cfg-options {option} comes too late: the config is composed from '
-                f'{first!r} already. Set {".".join([COMPOSED[first], *rest])}.'
-            )
 
 
 def check_writable(folder: str | Path, remedy: str) -> None:
@@ -99,6 +49,14 @@ def check_output(file: str | Path, name: str) -> None:
     check_writable(Path(file).parent, remedy)
 
 
+def pretrained_backbone(config: Config) -> dict:
+    """The settings of the backbone itself, without wrappers; empty if there is none."""
+    backbone = (config.get('model') or {}).get('backbone') or {}
+    while isinstance(backbone.get('module'), dict):
+        backbone = backbone['module']
+    return backbone
+
+
 def check_files(config: Config) -> None:
     """Look for the backbone's checkpoint, the data and ``load_from``.
 
@@ -106,9 +64,7 @@ def check_files(config: Config) -> None:
         ValueError: Naming everything that is missing, and where to get it.
     """
     missing = []
-    model = config.get('model') or {}
-    backbone = (model.get('backbone') or {}).get('module') or {}
-    init_cfg = backbone.get('init_cfg')
+    init_cfg = pretrained_backbone(config).get('init_cfg')
     weights = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
     if weights and '://' not in weights and not Path(weights).is_file():
         missing.append(
@@ -116,12 +72,12 @@ def check_files(config: Config) -> None:
             f'--weights FILE. Source: {config.get("weights_source", "unknown.")}'
         )
     start = config.get('load_from')
-    if start and '://' not in start and not Path(start).expanduser().is_file():
+    if start and '://' not in start and not Path(start).is_file():
         missing.append(
             f'The checkpoint {start!r} to start from: name one that exists (load_from, '
             '--resume FILE), or leave it out.'
         )
-    datasets = [(config.get(name) or {}).get('dataset') or {} for name in LOADERS]
+    datasets = dataset_settings(config).values()
     roots = dict.fromkeys(dataset.get('data_root') for dataset in datasets)
     missing += [
         f'The data folder {root!r}: put it there or name yours with --data-root FOLDER. '

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmdmlora.data_settings import LOADERS, dataset_settings, innermost_datasets
 from mmdmlora.datasets.tasks import BENCHMARKS, Task, find_task
 
 from .tuned import tuned
 
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # The argument of a sizing step, and whether it wants a pair of lengths.
 SIZES = dict(
     Resize=('scale', True),
@@ -88,13 +88,46 @@ def _merged(base: dict, changes: dict) -> dict:
 
 def _loader(name: str, settings: dict, task: Task | None) -> dict:
     """A data loader with its task and its pipeline."""
-    loader = settings[name]
+    loader = copy.deepcopy(settings[name])
     kind = 'train' if name == 'train_dataloader' else 'test'
-    pipeline = _resized(settings[f'{kind}_pipeline'], settings['input_size'])
-    dataset = dict(loader['dataset'], pipeline=pipeline)
-    if task:
-        dataset['task' if task.benchmark == 'VTAB-1k' else 'name'] = task.name
-    return dict(loader, dataset=dataset)
+    for dataset in innermost_datasets(loader['dataset']).values():
+        dataset['pipeline'] = _resized(
+            settings[f'{kind}_pipeline'], settings['input_size']
+        )
+        if task:
+            dataset['task' if task.benchmark == 'VTAB-1k' else 'name'] = task.name
+    return loader
+
+
+def places_of(name: str, config: Config) -> list[str] | None:
+    """Where a composed config holds what :func:`compose` made of a setting.
+
+    Args:
+        name: A top-level setting that only :func:`compose` reads.
+        config: The config that was composed.
+
+    Returns:
+        list[str]: The keys, with dots; none where the setting chose the whole
+        experiment. None if the config isn't composed, or the setting not of this kind.
+    """
+    if 'method' not in config or 'input_size' not in config:
+        return None
+    if name in ('task', 'benchmark', 'group'):
+        return []
+    if name in ('method', 'structured_hooks'):
+        return ['model.backbone' if name == 'method' else 'default_hooks']
+    if name in ('train_pipeline', 'test_pipeline'):
+        loaders = LOADERS[:1] if name == 'train_pipeline' else LOADERS[1:]
+        return [f'{place}.pipeline' for place in dataset_settings(config, loaders)]
+    if name != 'input_size':
+        return None
+    has_size = 'img_size' in config.model.backbone.module
+    return ['model.backbone.module.img_size'] * has_size + [
+        f'{place}.pipeline.{index}.{SIZES[step["type"]][0]}'
+        for place, dataset in dataset_settings(config).items()
+        for index, step in enumerate(dataset.pipeline)
+        if step['type'] in SIZES
+    ]
 
 
 def _resized(pipeline: list[dict], size: int) -> list[dict]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import safetensors.torch
 
-from mmdmlora.io import atomic_save, atomic_write, load_checkpoint
+from mmdmlora.io import atomic_save, atomic_write, expand_home, load_checkpoint
 from mmdmlora.models.convert import Architecture, convert_backbone
 
 from .checks import check_output
@@ -28,7 +28,7 @@ def convert_file(source: str, out: str | Path, force: bool = False) -> Architect
         ValueError: If the source is missing or unknown, or ``out`` exists, has another
             ending or stands where nothing can be written.
     """
-    out = Path(out)
+    out = expand_home(Path(out))
     if out.suffix not in ('.pth', '.safetensors'):
         raise ValueError(f'{str(out)!r} must end in .pth or .safetensors.')
     if out.exists() and not force:

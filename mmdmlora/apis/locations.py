@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmdmlora.io import expand_home
+
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -41,7 +43,7 @@ def find_config(name: str | Path) -> Path:
         Path: The file. It need not exist: :func:`~mmdmlora.apis.compose.load_config`
         composes it from its name, or says what is wrong.
     """
-    path = Path(name)
+    path = expand_home(Path(name))
     file = path if path.suffix == '.py' else Path(f'{path}.py')
     for candidate in (path, file):
         if candidate.is_file():

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from mmengine.registry import init_default_scope
 
+from mmdmlora.io import expand_home
+
 from .benchmark import Timing, Trainee, measure_side_by_side
 from .compose import load_config
 from .run import train
@@ -70,6 +72,7 @@ def reproduce(name: str, configs: Path, work_dir: Path, device: str = 'cpu') -> 
     if name not in TABLES:
         raise ValueError(f'there is no table {name!r}: known are {list(TABLES)}.')
     table = TABLES[name]
+    work_dir = expand_home(work_dir)
     results = {
         label: [
             _result(configs / file, work_dir / name / Path(file).parent / str(seed), seed)

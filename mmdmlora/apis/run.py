@@ -21,7 +21,7 @@ from mmdmlora.engine.launch import (
 from mmdmlora.engine.required_hooks import required_hooks
 from mmdmlora.engine.seeding import restored_determinism
 from mmdmlora.engine.state_check import check_fits
-from mmdmlora.io import install_safe_loaders, load_checkpoint
+from mmdmlora.io import expand_home, install_safe_loaders, load_checkpoint
 from mmdmlora.registry import MODELS
 from mmdmlora.utils import unwrapped
 
@@ -69,8 +69,8 @@ def prepare(config: Config) -> Config:
 
     Adds the hooks that a resumable training needs and those that guard it where a config
     lacks them, replaces mmengine's checkpoint hook by the crash-safe one and its loop by
-    iterations by the resumable one, so that stock configs can be used too, and adapts
-    the launch to the machine. For the whole process
+    iterations by the resumable one, so that stock configs can be used too, expands ``~``
+    in every path and adapts the launch to the machine. For the whole process
     it replaces mmengine's checkpoint loaders: see
     :func:`~mmdmlora.io.schemes.install_safe_loaders`. A test is prepared by
     :func:`prepare_test`.
@@ -84,6 +84,7 @@ def prepare(config: Config) -> Config:
             without a GPU, or the run is shorter than its warm-up.
     """
     install_safe_loaders()
+    expand_home(config._cfg_dict)
     if config.get('work_dir'):
         check_writable(config.work_dir, 'Name another folder with --work-dir.')
     check_files(config)
@@ -211,6 +212,8 @@ def merge(config: Config, checkpoint: str, out: str) -> Path:
             can't be merged.
     """
     install_safe_loaders()
+    expand_home(config._cfg_dict)
+    out = expand_home(out)
     check_output(out, 'OUT')
     check_files(Config(dict(model=config.to_dict()['model'])))
     init_default_scope(config.get('default_scope', 'mmdmlora'))

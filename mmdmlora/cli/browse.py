@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 
 from mmdmlora.apis.browse import browse
 from mmdmlora.apis.checks import check_output
+from mmdmlora.io import expand_home
 
 from .config_arguments import add_config_arguments, read_config
 
@@ -18,11 +19,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    check_output(args.out, '--out')
+    out = expand_home(args.out)
+    check_output(out, '--out')
     configs = []
     for path in (args.config, *args.more):
         each = copy.copy(args)
         each.config = path
         configs.append(read_config(each))
-    browse(configs, args.columns, args.rows).save(args.out)
-    print(f'wrote {args.out}')
+    browse(configs, args.columns, args.rows).save(out)
+    print(f'wrote {out}')

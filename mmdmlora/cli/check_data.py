@@ -15,6 +15,7 @@ from mmdmlora.datasets.checker import (
     check_task,
     find_tasks,
 )
+from mmdmlora.io import expand_home
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def run(args: Namespace) -> None:
     print(as_text(reports, args.fast))
     report = as_json(reports)
     if args.json:
-        Path(args.json).write_text(json.dumps(report, indent=1) + '\n')
+        Path(expand_home(args.json)).write_text(json.dumps(report, indent=1) + '\n')
     sys.exit(0 if report['ok'] else 1)
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from mmdmlora.apis.checks import check_options
-from mmdmlora.apis.compose import LOADERS, load_config
+from mmdmlora.apis.checks import pretrained_backbone
+from mmdmlora.apis.compose import load_config
 from mmdmlora.apis.locations import find_config
+from mmdmlora.apis.option_check import check_options
+from mmdmlora.data_settings import dataset_settings
 
 
 def add_config_arguments(parser: ArgumentParser) -> None:
@@ -48,13 +50,16 @@ def read_config(args: Namespace) -> Config:
     elif config.get('work_dir') is None:
         config.work_dir = str(Path('work_dirs') / path.parent.name / path.stem)
     if args.data_root:
-        for name in LOADERS:
-            if config.get(name):
-                config[name].dataset.data_root = args.data_root
+        for dataset in dataset_settings(config).values():
+            dataset['data_root'] = args.data_root
     if args.weights:
-        config.model.backbone.module.init_cfg = dict(
-            type='Pretrained', checkpoint=args.weights
-        )
+        backbone = pretrained_backbone(config)
+        if not backbone:
+            raise ValueError(
+                f'--weights {args.weights}: {path} has no model.backbone to load them '
+                'into. Leave it out.'
+            )
+        backbone['init_cfg'] = dict(type='Pretrained', checkpoint=args.weights)
     if args.cfg_options:
         check_options(config, args.cfg_options)
         config.merge_from_dict(args.cfg_options)

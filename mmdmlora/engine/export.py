@@ -10,6 +10,7 @@ from mmengine.registry import Registry
 from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
+from mmdmlora.data_settings import innermost_datasets
 from mmdmlora.io import atomic_save, atomic_write, to_plain
 from mmdmlora.models.merging import merge_model
 from mmdmlora.models.peft_model import PEFTModel
@@ -83,7 +84,8 @@ def stock_config(config: Config) -> Config:
         stock['data_preprocessor'] = source['data_preprocessor']
     loader = source.get('test_dataloader') or source.get('val_dataloader')
     if loader and _has_own(loader['dataset'], scope):
-        pipeline = loader['dataset'].get('pipeline', [])
+        innermost, *_ = innermost_datasets(loader['dataset']).values()
+        pipeline = innermost.get('pipeline', [])
         dataset = dict(type='CustomDataset', data_root='data', pipeline=pipeline)
         stock['test_dataloader'] = dict(dataset=dataset)
     elif loader:

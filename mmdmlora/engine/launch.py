@@ -26,6 +26,13 @@ RANK_VARIABLES = {
     ),
 }
 TORCH_VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')
+# Where each launcher tells its processes their number; Slurm's SLURM_NTASKS is also set
+# in the shell of an allocation, which is one process.
+WORLD_SIZES = {
+    'pytorch': 'WORLD_SIZE',
+    'slurm': 'SLURM_STEP_NUM_TASKS',
+    'mpi': 'OMPI_COMM_WORLD_SIZE',
+}
 
 
 def _without_gpu() -> bool:
@@ -66,6 +73,18 @@ def _export_torch_variables(launcher: str) -> None:
         )
 
 
+def _check_single_process() -> None:
+    """Refuse several processes that know nothing of each other."""
+    for launcher, variable in WORLD_SIZES.items():
+        size = os.environ.get(variable, '1')
+        if size.isdecimal() and int(size) > 1:
+            raise ValueError(
+                f'{variable}={size} says that this is one of {size} processes, but '
+                "launcher='none' makes each train alone and write into the same folder. "
+                f'Add --launcher {launcher}; for a run of one process, unset {variable}.'
+            )
+
+
 def prepare_distributed(cfg: Config) -> None:
     """Make a distributed run of a config work.
 
@@ -80,10 +99,13 @@ def prepare_distributed(cfg: Config) -> None:
             ``MMDistributedDataParallel``, gets ``device_ids=None``.
 
     Raises:
-        ValueError: If the launcher is unknown or its environment variables are missing.
+        ValueError: If the launcher is unknown or its environment variables are missing,
+            or if there is none and the environment says that there are several
+            processes.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none':
+        _check_single_process()
         return
     if _leaves_parameters_out(cfg.get('model')):
         cfg.setdefault('find_unused_parameters', True)

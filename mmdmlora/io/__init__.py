@@ -10,6 +10,7 @@
 | ``stock_objects.py`` | rebuilds the objects that stock OpenMMLab checkpoints pickle |
 | ``plain.py`` | turns a checkpoint into plain data that loads safely, and back |
 | ``nested.py`` | replaces values inside nested containers |
+| ``home.py`` | expands ``~`` in paths and configs |
 
 Importing it changes nothing in other packages. :func:`install_safe_loaders` does, when it
 is called.
@@ -17,6 +18,7 @@ is called.
 
 from .atomic import atomic_save, atomic_write, remove_partial_files
 from .file_backends import AtomicBackend, LateRemoval, atomic_backend_args
+from .home import expand_home
 from .plain import from_plain, to_plain
 from .safe_load import load_checkpoint_file
 from .schemes import install_safe_loaders, load_checkpoint
@@ -27,6 +29,7 @@ __all__ = [
     'atomic_backend_args',
     'atomic_save',
     'atomic_write',
+    'expand_home',
     'from_plain',
     'install_safe_loaders',
     'load_checkpoint',

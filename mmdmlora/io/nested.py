@@ -31,8 +31,9 @@ def replace_nested(
     if new is not value:
         return new
     if isinstance(value, dict):
-        for key, item in value.items():
-            value[key] = replace_nested(item, replace, seen)
+        for key, item in [*value.items()]:
+            if (changed := replace_nested(item, replace, seen)) is not item:
+                value[key] = changed
     elif isinstance(value, list):
         value[:] = [replace_nested(item, replace, seen) for item in value]
     elif type(value) is tuple:

@@ -20,6 +20,7 @@ import torch
 from mmengine.logging import print_log
 from torch.torch_version import TorchVersion
 
+from .home import expand_home
 from .nested import replace_nested
 from .refusals import (
     SAVE_WEIGHTS,
@@ -61,7 +62,7 @@ def load_checkpoint_file(path: str | Path, map_location: MapLocation = 'cpu') ->
         a training is resumed, the others when an inferencer gets weights and no config.
         An inferencer must be given a config.
     """
-    path = osp.expanduser(str(path))
+    path = expand_home(str(path))
     if not osp.isfile(path):
         raise FileNotFoundError(f'{path} can not be found.')
     map_location = 'cpu' if map_location is None else map_location

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 
+from mmdmlora.io import expand_home
+
 from ..images import leave_out_corrupt
 from ..tasks import Task
 from .subset import check_subset, take_subset
@@ -77,7 +79,7 @@ class TaskDataset(BaseDataset):
         self.subset_seed = subset_seed
         self.skip_corrupt = skip_corrupt
         self.skipped: dict[str, str] = {}
-        data_root = os.path.expanduser(data_root or '')
+        data_root = expand_home(data_root or '')
         found = _existing(data_root, task)
         super().__init__(
             ann_file='',

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from mmdmlora.io import expand_home
+
 from ..tasks import Task
 from .layouts import LAYOUTS, Layout
 
@@ -24,7 +26,7 @@ def find_tasks(root: str) -> list[FoundTask]:
     Raises:
         ValueError: If there are none, with the places that were looked at.
     """
-    root = os.path.expanduser(root)
+    root = expand_home(root)
     if not os.path.isdir(root):
         raise ValueError(f'{root!r} is not a folder.')
     found = []

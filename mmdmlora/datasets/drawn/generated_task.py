@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
+from mmdmlora.io import expand_home
+
 from ...registry import DATASETS
 from .cache import read_cache, write_cache
 from .count_scenes import FEWEST, MOST, count_scene
@@ -119,7 +121,7 @@ class GeneratedTask(BaseDataset):
         self.task = task
         self.split = split
         self.seed = seed
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else None
+        self.cache_dir = expand_home(Path(cache_dir)) if cache_dir else None
         super().__init__(ann_file='', pipeline=pipeline, **kwargs)
         # Merged here, because BaseDataset takes a string in `metainfo` for a file name.
         self._metainfo = {
