@@ -20,6 +20,8 @@ def trained_names(backbone: nn.Module) -> frozenset[str]:
     modes = [(module, module.training) for module in backbone.modules()]
     backbone.train()
     names = {name for name, p in backbone.named_parameters() if p.requires_grad}
+    # Some modules keep a cache in evaluation, which their own method fills.
+    backbone.train(modes[0][1])
     for module, mode in modes:
         module.training = mode
     return frozenset(names)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from .fused_qkv import parts_fault
 from .targets import Target
 
 Named = list[tuple[str, nn.Module]]
@@ -29,7 +30,8 @@ def check_layers(backbone: nn.Module, targets: Iterable[Target]) -> None:
     Raises:
         ValueError: If a layer stands in two places, shares memory with another
             parameter, computes its weight, has hooks, or has a forward of its own that
-            gives something else. The message names the layer and the remedy.
+            gives something else, or if its parts aren't thirds of its rows. The message
+            names the layer and the remedy.
     """
     modules = list(backbone.named_modules(remove_duplicate=False))
     for target in targets:
@@ -38,6 +40,7 @@ def check_layers(backbone: nn.Module, targets: Iterable[Target]) -> None:
             or weight_fault(target.layer)
             or _shared_memory(target, modules)
             or forward_fault(target.layer)
+            or parts_fault(backbone, target)
         )
         if fault:
             raise ValueError(

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
@@ -20,6 +21,7 @@ from .freezing import has_statistics, is_frozen, trained_names, unchanged_flags
 from .layer_checks import check_layers
 from .layers.inserted_layer import InsertedLayer
 from .pretrained import load_pretrained
+from .recomputed_layers import connected, repeats_layers
 from .targets import Target
 from .weight_readers import check_readers
 from .writes import Writes
@@ -215,6 +217,7 @@ class PEFTModel(BaseModule):
     def _register(self, adapters: Mapping[str, nn.Module]) -> None:
         """Take note of what was inserted and log the summary line."""
         self._adapters = dict(adapters)
+        self._repeats_layers = repeats_layers(self.module)
         inserted = {id(module) for module in self._adapters.values()}
         prefixes = tuple(
             f'{name}.' for name, module in self.named_modules() if id(module) in inserted
@@ -244,11 +247,15 @@ class PEFTModel(BaseModule):
                 f'{self._replica_fault}. Use DistributedDataParallel, also on one '
                 'machine.'
             )
+        if self._repeats_layers and self.training and torch.is_grad_enabled():
+            args = tuple(connected(value) for value in args)
+            kwargs = {name: connected(value) for name, value in kwargs.items()}
         return self.module(*args, **kwargs)
 
     def train(self, mode: bool = True) -> PEFTModel:
         with unchanged_flags(self.parameters()):
             super().train(mode)
+        self._repeats_layers = repeats_layers(self.module)
         inserted = (m for m in self.module.modules() if isinstance(m, InsertedLayer))
         for module in (*inserted, *self.adapters.values()):
             module.train(mode)
