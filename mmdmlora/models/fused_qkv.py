@@ -33,6 +33,6 @@ def parts_fault(backbone: nn.Module, target: Target) -> str:
     if not is_other and rows != 2 * columns:
         return ''
     return (
-        f'its rows are not q, k and v in thirds: a {type(owner).__name__} orders them '
+        f'its rows are not q, k and v in thirds, {type(owner).__name__} orders them '
         "otherwise. Adapt all of them: targets=[dict(type='qkv')]."
     )

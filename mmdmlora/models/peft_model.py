@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from mmengine.dist import is_main_process
@@ -89,6 +89,7 @@ class PEFTModel(BaseModule):
         self._adapters: dict[str, nn.Module] = {}
         self._registered: frozenset[str] = frozenset()
         self._frozen_fingerprint: tuple[Writes, Tensor] | None = None
+        self._not_awaited: set[str] = set()
 
     @property
     def adapters(self) -> dict[str, nn.Module]:
@@ -229,6 +230,7 @@ class PEFTModel(BaseModule):
         )
         self._remember_loaded()
         self.register_state_dict_post_hook(_keep_trained)
+        self.register_load_state_dict_post_hook(_forgive_frozen)
         print_log(self.summary(), logger='current')
 
     def _loaded_parameters(self) -> dict[str, Tensor]:
@@ -330,8 +332,11 @@ class PEFTModel(BaseModule):
             saved = state_dict.pop(prefix + FINGERPRINT, None)
             self._check_state(state_dict, prefix, names - {FINGERPRINT})
             self._check_fingerprint(saved)
-            for name, tensor in self._full_state().items():
+            full = self._full_state()
+            for name, tensor in full.items():
                 state_dict.setdefault(prefix + name, tensor.detach())
+            frozen = full.keys() - self._checkpoint_names(full)
+            self._not_awaited = {prefix + name for name in frozen}
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_state(
@@ -404,3 +409,10 @@ def _keep_trained(
     frozen = model._fingerprint()
     if frozen is not None:
         state_dict[prefix + FINGERPRINT] = frozen.clone()
+
+
+def _forgive_frozen(model: PEFTModel, incompatible: NamedTuple) -> None:
+    """Load hook: a backbone may drop tables from what it loads, then miss them."""
+    missing: list[str] = incompatible.missing_keys
+    missing[:] = [name for name in missing if name not in model._not_awaited]
+    model._not_awaited = set()

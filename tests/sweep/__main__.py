@@ -1,11 +1,17 @@
-"""Print the tables of docs/backbones.md."""
+"""Print the tables of docs/backbones.md: ``python -m tests.sweep``."""
 
 from .attempt import row
-from .mmpretrain import MMPRETRAIN
+from .mmpretrain import LEFT_OUT, MMPRETRAIN
 from .timm import TIMM
 
-for backbones in (MMPRETRAIN, TIMM):
-    print('| backbone | targets | result |\n|---|---|---|')
-    for name in backbones:
+HEADER = '| backbone | targets | result |\n|---|---|---|'
+
+if __name__ == '__main__':
+    print(HEADER)
+    for name in MMPRETRAIN:
         print(row(name), flush=True)
-    print()
+    for name, reason in LEFT_OUT.items():
+        print(f'| `{name}` | - | left out: {reason} |')
+    print(f'\n{HEADER}')
+    for name in TIMM:
+        print(row(name), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import torch
 from torch import Tensor, nn
@@ -49,13 +50,20 @@ def attempt(name: str, method: str) -> str:
         with quiet():
             model = MODELS.build(copy.deepcopy(config))
     except ValueError as error:
-        return f'refused: {str(error).partition(". ")[0].rstrip(".")}'
+        return f'refused: {first_sentence(str(error))}'
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, backbone.channels, *[backbone.size] * 2, generator=generator)
     randomize(model, generator)
+    if backbone.is_discontinuous:
+        model, x = model.double(), x.double()
     check_step(model, x)
     check_merge(model, x, backbone.config)
     return 'works'
+
+
+def first_sentence(message: str) -> str:
+    """A message without its remedies."""
+    return re.split(r'(?<!e\.g)\.(?:\s|$)', message)[0]
 
 
 @torch.no_grad()
@@ -66,7 +74,8 @@ def randomize(model: nn.Module, generator: torch.Generator) -> None:
     branches get values of the size of their layer's.
     """
     for parameter in model.module.parameters():
-        if not parameter.requires_grad and parameter.unique().numel() == 1:
+        is_constant = bool((parameter == parameter.flatten()[0]).all())
+        if is_constant and not parameter.requires_grad:
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(0.5 + 0.2 * noise)
     for layer in model._adapted_layers.values():
@@ -75,7 +84,7 @@ def randomize(model: nn.Module, generator: torch.Generator) -> None:
             branch.copy_(torch.randn(branch.shape, generator=generator))
         for adapter in layer.adapters.values():
             for branch in adapter.up:
-                branch.mul_(size / branch.shape[1] ** 0.5)
+                branch.mul_(3 * size)
 
 
 def tensors(output: object) -> list[Tensor]:
@@ -134,15 +143,24 @@ def check_merge(model: nn.Module, x: Tensor, config: dict) -> None:
     expected = tensors(model(x))
     with quiet():
         stock = MODELS.build(copy.deepcopy(config))
-    stock.eval()
+    stock.to(x.dtype).eval()
     unadapted = copy.deepcopy(model)
     for branch in (p for a in unadapted.adapters.values() for p in a.up):
         branch.zero_()
-    assert difference(tensors(unadapted(x)), expected) > 1e-4
-    stock.load_state_dict(model.merge().state_dict(), strict=True)
-    assert difference(tensors(stock(x)), expected) < 1e-5
+    effect = difference(tensors(unadapted(x)), expected)
+    reload(stock, model.merge().state_dict())
+    assert difference(tensors(stock(x)), expected) < min(1e-5, effect / 20)
     unadapted.load_state_dict(model.state_dict(), strict=True)
     assert difference(tensors(unadapted(x)), expected) == 0
+
+
+def reload(stock: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load a state strictly, or as strictly as the backbone can load its own.
+
+    SwinTransformerV2 drops tables from what it loads, then misses them.
+    """
+    own = stock.load_state_dict(stock.state_dict(), strict=False)
+    assert stock.load_state_dict(state, strict=False) == own
 
 
 def difference(got: list[Tensor], expected: list[Tensor]) -> float:

@@ -6,7 +6,7 @@ VIT = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48)
 RESNET = dict(depth=50, base_channels=4, stem_channels=4)
 POOLFORMER = dict(
     layers=[1, 1, 1, 1],
-    embed_dims=[8, 8, 16, 16],
+    embed_dims=[8, 16, 24, 32],
     mlp_ratios=[2, 2, 2, 2],
     layer_scale_init_value=1.0,
 )
@@ -73,7 +73,7 @@ _ALL = [
     _resnet('ResNeXt', groups=2, width_per_group=2),
     _resnet('ResNetV1c'),
     _resnet('ResNetV1d'),
-    stock('ResNeSt', r'layer\d\.\d\.conv[13]', 'fc1', **RESNET, width_per_group=8),
+    stock('ResNeSt', r'layer\d\.\d\.conv[13]', **RESNET, width_per_group=8),
     _resnet('ResNet_CIFAR'),
     _resnet('SEResNet', se_ratio=2),
     _resnet('SEResNeXt', groups=2, width_per_group=2, se_ratio=2),
@@ -87,14 +87,14 @@ _ALL = [
     stock('HRNet', r'layer1.*\.conv[13]', extra=_hrnet()),
     stock(
         'RepVGG',
-        'branch_1x1.conv',
+        r'stage_\d\.1\.branch_1x1\.conv',
         arch=dict(
-            num_blocks=[1] * 4, width_factor=[0.1] * 4, group_layer_map=None, se_cfg=None
+            num_blocks=[2] * 4, width_factor=[0.1] * 4, group_layer_map=None, se_cfg=None
         ),
     ),
     stock(
         'MobileOne',
-        'branch_conv_list.0.conv',
+        r'.*[13]\.branch_conv_list\.0\.conv',
         arch=dict(
             num_blocks=[1] * 4,
             width_factor=[0.1] * 4,
@@ -115,7 +115,7 @@ _ALL = [
     ),
     stock(
         'RepMLPNet',
-        'fc3',
+        'gp.conv1.conv',
         arch=dict(channels=[8, 16, 24, 32], depths=[1] * 4, sharesets_nums=[1, 2, 4, 8]),
         img_size=64,
         reparam_conv_kernels=(1, 3),
@@ -161,8 +161,12 @@ _ALL = [
         img_size=32,
         patch_size=8,
     ),
-    stock('Vig', r'blocks\.0\.0\.fc1\.0', size=224, arch='tiny'),
-    stock('PyramidVig', r'stages\.0\.0\.0\.fc1\.0', size=224, arch='tiny'),
+    stock('Vig', r'blocks\.\d\.0\.fc1\.0', size=224, arch='tiny')._replace(
+        is_discontinuous=True
+    ),
+    stock('PyramidVig', r'stages\.\d\.1\.0\.fc1\.0', size=224, arch='tiny')._replace(
+        is_discontinuous=True
+    ),
     _vit('VisionTransformer'),
     _vit('DistilledVisionTransformer'),
     _vit('DeiT3'),
@@ -206,10 +210,10 @@ _ALL = [
     stock(
         'HiViT',
         size=64,
-        arch=dict(embed_dims=64, depths=[1, 1, 2], num_heads=2),
+        arch=dict(embed_dims=32, depths=[1, 1, 7], num_heads=2),
         img_size=64,
         patch_size=16,
-        out_indices=[3],
+        out_indices=[7],
     ),
     stock(
         'MViT',
@@ -223,7 +227,7 @@ _ALL = [
         window_size=4,
         pad_small_map=True,
     ),
-    stock('PCPVT', r'.*attn\.(q|kv)', arch=TWINS),
+    stock('PCPVT', 'attn.q', 'attn.kv', arch=TWINS),
     stock('SVT', 'attn.proj', arch=dict(TWINS, window_sizes=[4, 4, 4, 2])),
     stock(
         'T2T_ViT',
@@ -259,6 +263,7 @@ _ALL = [
     ),
     stock(
         'MobileViT',
+        size=128,
         arch=[
             ['mobilenetv2', 8, 1, 1, 2],
             ['mobilenetv2', 8, 2, 1, 2],

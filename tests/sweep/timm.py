@@ -76,7 +76,7 @@ _ALL = [
         **dict(SWIN, depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 2)),
     ),
     stock('twins_svt_small', 'attn.proj', img_size=64, **STAGES),
-    stock('pvt_v2_b0', r'.*attn\.(q|kv)', **STAGES),
+    stock('pvt_v2_b0', 'attn.q', 'attn.kv', **STAGES),
     stock('davit_tiny', **STAGES),
     stock('coatnet_nano_rw_224', size=224),
     stock(
@@ -97,10 +97,8 @@ _ALL = [
         num_vit=1,
     ),
     stock('tiny_vit_5m_224', 'attn.qkv', size=224),
-    stock('poolformer_s12', 'mlp.fc1'),
     stock('convnext_atto', 'mlp.fc1', **CONVNEXT),
     stock('convnextv2_atto', 'mlp.fc1', **CONVNEXT),
-    stock('focalnet_tiny_srf', 'modulation.f'),
     stock('resnet50', r'.*layer\d.*\.conv[13]', **RESNET),
     stock('resnetv2_50', r'.*stages.*\.conv[13]', **RESNET, stem_chs=16),
     stock('nf_resnet26', r'.*stages.*\.conv1'),
@@ -110,7 +108,6 @@ _ALL = [
     stock('mobilenetv3_small_050', 'conv_pw'),
     stock('fastvit_t8', 'mlp.fc1'),
     stock('regnety_002', 'se.fc1'),
-    stock('vgg11'),
     stock('mambaout_femto', 'fc1', depths=(1, 1, 1, 1), dims=(8, 16, 16, 24)),
 ]
 TIMM = {backbone.config['model_name']: backbone for backbone in _ALL}
