@@ -33,7 +33,12 @@ def fold(layer: InsertedLayer) -> nn.Module:
     weight = layer.original.weight
     device, dtype, mode = weight.device, weight.dtype, layer.training
     x = random_input(layer.original, torch.Generator().manual_seed(0))
-    expected = layer.to('cpu', torch.float64).eval()(x)
+    try:
+        expected = layer.to('cpu', torch.float64).eval()(x)
+    except Exception as error:
+        raise ValueError(
+            f'the adapted layer fails on random numbers in double precision: {error}'
+        ) from error
     if not expected.isfinite().all():
         raise ValueError(
             'its output is not finite: the training has diverged. Merge an earlier '
