@@ -32,7 +32,7 @@ def test_the_examples_test_passes_and_can_fail(example, monkeypatch):
     test()
     layer = type(next(iter(tests.tiny.wrapped('SSFModel').adapters.values())))
     monkeypatch.setattr(layer, 'merge', lambda self: self.original)
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match='the folded layer differs'):
         test()
 
 

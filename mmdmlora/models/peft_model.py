@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from .construction import build_backbone
 from .fingerprint import fingerprint, first_difference
+from .folding import fold
+from .freezing import has_statistics, is_frozen, trained_names, unchanged_flags
+from .layer_checks import check_layers
 from .layers.inserted_layer import InsertedLayer
 from .named_parts import find_parts
+from .recomputed_layers import connected, repeats_layers
 from .targets import Target
+from .weight_readers import check_readers
 from .writes import Writes
 
 FINGERPRINT = 'backbone_fingerprint'
@@ -39,6 +44,8 @@ class PEFTModel(BaseModule):
 
     Attributes:
         module (nn.Module): The backbone. Adapted layers keep their paths.
+        backbone_trained (frozenset[str]): The names of those parameters that the
+            backbone alone would train: without its ``frozen_stages``.
 
     Shape:
         As the backbone's.
@@ -51,19 +58,26 @@ class PEFTModel(BaseModule):
           fingerprint of the frozen weights. Loading refuses a state of another method,
           shape or frozen backbone with a ValueError, before anything is changed.
           A state without any key of this wrapper is left to the caller's strictness.
-        - Batch norms of the frozen backbone stay in evaluation mode: their statistics
-          are part of what is frozen.
+        - Batch norms and others with running statistics stay in evaluation mode where
+          they are frozen: their statistics are part of what is frozen.
+        - What is inserted is trained everywhere, also inside of ``frozen_stages``. The
+          backbone's ``train()`` can't change which parameters are trained.
         - Attributes that the wrapper lacks are looked up on the backbone.
         - On the meta device nothing is initialised or loaded.
     """
 
+    # Why it can't be copied as nn.DataParallel does; empty: it can.
+    _replica_fault = ''
+
     def __init__(self, module: dict | nn.Module) -> None:
         super().__init__()
         self.module = build_backbone(module)
+        self.backbone_trained = trained_names(self.module)
         self.module.requires_grad_(False)
         self._adapters: dict[str, nn.Module] = {}
         self._registered: frozenset[str] = frozenset()
         self._frozen_fingerprint: tuple[Writes, Tensor] | None = None
+        self._not_awaited: set[str] = set()
 
     @property
     def adapters(self) -> dict[str, nn.Module]:
@@ -189,13 +203,14 @@ class PEFTModel(BaseModule):
             This wrapper isn't changed.
 
         Raises:
-            ValueError: If the method can't be merged; the message says why.
+            ValueError: If the method can't be merged, or a folded layer doesn't give
+                what the adapted one gives; the message says where and why.
         """
         merged = copy.deepcopy(self.module)
         for name, layer in list(merged.named_modules()):
             if isinstance(layer, InsertedLayer):
                 try:
-                    folded = layer.merge()
+                    folded = fold(layer)
                 except ValueError as error:
                     raise ValueError(
                         f'{type(self).__name__} has no merged form: {name!r}: {error}'
@@ -206,9 +221,17 @@ class PEFTModel(BaseModule):
     def _insert(
         self, targets: Iterable[Target], adapted: Callable[[Target], Inserted]
     ) -> dict[str, Inserted]:
-        """Put a new layer into the place of each target; by path."""
+        """Put a new layer into the place of each target; by path.
+
+        Raises:
+            ValueError: If a target can't be adapted exactly; nothing is changed then.
+        """
+        targets = list(targets)
+        check_layers(self.module, targets)
         layers = {target.name: adapted(target) for target in targets}
+        check_readers(self.module, layers)
         for name, layer in layers.items():
+            layer.path = name
             self.module.set_submodule(name, layer, strict=True)
         return layers
 
@@ -216,6 +239,7 @@ class PEFTModel(BaseModule):
         """Take note of what was inserted and log the summary line."""
         self.train()
         self._adapters = dict(adapters)
+        self._repeats_layers = repeats_layers(self.module)
         inserted = {id(module) for module in self._adapters.values()}
         prefixes = tuple(
             f'{name}.' for name, module in self.named_modules() if id(module) in inserted
@@ -227,6 +251,7 @@ class PEFTModel(BaseModule):
         )
         self._remember_loaded()
         self.register_state_dict_post_hook(_keep_trained)
+        self.register_load_state_dict_post_hook(_forgive_frozen)
         print_log(self.summary(), logger='current')
 
     def _loaded_parameters(self) -> dict[str, Tensor]:
@@ -239,16 +264,32 @@ class PEFTModel(BaseModule):
             self._constructed = fingerprint(loaded.values())
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self._replica_fault and getattr(self, '_is_replica', False):
+            raise RuntimeError(
+                f'{type(self).__name__} does not work in nn.DataParallel: '
+                f'{self._replica_fault}. Use DistributedDataParallel, also on one '
+                'machine.'
+            )
+        if self._repeats_layers and self.training and torch.is_grad_enabled():
+            args = tuple(connected(value) for value in args)
+            kwargs = {name: connected(value) for name, value in kwargs.items()}
         return self.module(*args, **kwargs)
 
     def train(self, mode: bool = True) -> PEFTModel:
-        super().train(mode)
+        with unchanged_flags(self.parameters()):
+            super().train(mode)
+        self._repeats_layers = repeats_layers(self.module)
+        inserted = (m for m in self.module.modules() if isinstance(m, InsertedLayer))
+        for module in (*inserted, *self.adapters.values()):
+            module.train(mode)
         for module in self.module.modules():
-            if isinstance(module, _BatchNorm) and not any(
-                p.requires_grad for p in module.parameters()
-            ):
+            if has_statistics(module) and self._keeps_statistics(module):
                 module.eval()
         return self
+
+    def _keeps_statistics(self, module: nn.Module) -> bool:
+        """Whether training must not change the running statistics of a module."""
+        return is_frozen(module)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -312,8 +353,11 @@ class PEFTModel(BaseModule):
             saved = state_dict.pop(prefix + FINGERPRINT, None)
             self._check_state(state_dict, prefix, names - {FINGERPRINT})
             self._check_fingerprint(saved)
-            for name, tensor in self._full_state().items():
+            full = self._full_state()
+            for name, tensor in full.items():
                 state_dict.setdefault(prefix + name, tensor.detach())
+            frozen = full.keys() - self._checkpoint_names(full)
+            self._not_awaited = {prefix + name for name in frozen}
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_state(
@@ -386,3 +430,10 @@ def _keep_trained(
     frozen = model._fingerprint()
     if frozen is not None:
         state_dict[prefix + FINGERPRINT] = frozen.clone()
+
+
+def _forgive_frozen(model: PEFTModel, incompatible: NamedTuple) -> None:
+    """Load hook: a backbone may drop tables from what it loads, then miss them."""
+    missing: list[str] = incompatible.missing_keys
+    missing[:] = [name for name in missing if name not in model._not_awaited]
+    model._not_awaited = set()

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from torch import nn
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 PARTS = ('q', 'k', 'v')
 
@@ -30,11 +29,7 @@ class Target:
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Whether ``layer`` is a linear map of the channels: linear or a 1x1 convolution.
-
-    The output projection of ``nn.MultiheadAttention`` is none: the attention reads its
-    weight and never runs the layer, so an adapter there would never learn.
-    """
+    """Whether ``layer`` is a linear map of the channels: linear or a 1x1 convolution."""
     if isinstance(layer, nn.Conv2d):
         return (
             layer.kernel_size == (1, 1)
@@ -42,9 +37,7 @@ def is_linear(layer: nn.Module) -> bool:
             and layer.padding in ((0, 0), 'same', 'valid')
             and layer.groups == 1
         )
-    return isinstance(layer, nn.Linear) and not isinstance(
-        layer, NonDynamicallyQuantizableLinear
-    )
+    return isinstance(layer, nn.Linear)
 
 
 def find_targets(
@@ -129,8 +122,8 @@ def _adaptable(layer: nn.Module, name: str, pattern: str) -> bool:
     if is_leaf and next(layer.parameters(), None) is not None:
         raise ValueError(
             f'target {pattern!r} matches {name!r}, a {type(layer).__name__}. Only linear '
-            'layers that run themselves and 1x1 convolutions of stride 1 can be adapted: '
-            'narrow the expression.'
+            'layers and 1x1 convolutions of stride 1 can be adapted: narrow the '
+            'expression.'
         )
     return False
 

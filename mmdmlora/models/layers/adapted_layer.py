@@ -83,6 +83,37 @@ class AdaptedLayer(InsertedLayer):
             return y.contiguous() if is_contiguous else y
         return y
 
+    def reading_fault(self) -> str:
+        if any(adapter.dropout.p for adapter in self.adapters.values()):
+            return 'dropout of the input (drop_rate) is not a weight'
+        if self.draws is not None and self.draws.mode == 'sample':
+            return "draws='sample' gives each image a weight of its own"
+        return ''
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight that this layer now is, drawn branches included, with gradients."""
+        downs, ups, routing = self._current_paths()
+        if routing is not None or (self.training and self.reading_fault()):
+            raise RuntimeError(self._refusal('weight'))
+        weight = self.original.weight.clone()
+        for (part, adapter), down, up in zip(
+            self.adapters.items(), downs, ups, strict=True
+        ):
+            rows = self._rows(part, len(weight))
+            (a,), (b,) = held(adapter, down), held(adapter, up)
+            scale = adapter.trained_scale() if adapter.learn_scale else rows.scale
+            with torch.autocast(weight.device.type, enabled=False):
+                delta = (scale * (b.to(weight) @ a.to(weight))).to(weight)
+            weight[rows.start : rows.stop] += delta.view_as(
+                weight[rows.start : rows.stop]
+            )
+        return weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.original.bias
+
     def _current_paths(self) -> Paths:
         if self.paths is not None:
             return self.paths

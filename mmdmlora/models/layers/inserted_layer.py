@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 
 
 class InsertedLayer(nn.Module):
     """A module in the place of a layer, which it keeps as ``original``.
 
     Args:
-        layer (nn.Module): The layer.
+        layer (nn.Linear | nn.Conv2d): The layer.
+
+    Attributes:
+        path (str): The place in the backbone, for messages. Set by the wrapper.
+        weight (Tensor): What the place's owner multiplies with if it reads the weight
+            and doesn't run the layer, as BEiT's attention does.
+        bias (Tensor): What it adds.
+
+    Note:
+        The layer's constants, such as ``in_features``, are read from it.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
         self.original = layer
+        self.path = ''
+
+    def reading_fault(self) -> str:
+        """Why no weight equals this layer in training and evaluation; empty if one does.
+
+        A method whose update is a weight overrides this, :attr:`weight` and
+        :attr:`bias`.
+        """
+        return 'what is inserted there is not a weight, so it has to be run'
+
+    @property
+    def weight(self) -> Tensor:
+        raise RuntimeError(self._refusal('weight'))
+
+    @property
+    def bias(self) -> Tensor | None:
+        raise RuntimeError(self._refusal('bias'))
 
     def merge(self) -> nn.Module:
         """Change the layer so that it computes the same alone, and return it.
@@ -23,3 +51,19 @@ class InsertedLayer(nn.Module):
             ValueError: If no weights of the layer do; the message says why.
         """
         raise NotImplementedError
+
+    def _refusal(self, name: str) -> str:
+        return (
+            f'{self.path!r} can not be adapted this way: its owner reads the {name} '
+            f'itself and {self.reading_fault()}. Name other targets.'
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name in ('original', 'weight', 'bias') or name not in getattr(
+                self.original, '__constants__', ()
+            ):
+                raise
+            return getattr(self.original, name)

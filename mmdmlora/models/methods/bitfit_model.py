@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdmlora.registry import MODELS
 
@@ -16,7 +15,8 @@ class BitFitModel(PEFTModel):
 
     Trained are all bias vectors that the backbone has: those of linear layers,
     convolutions and normalisations, also where an attention keeps them under names such
-    as ``q_bias``. Tables of relative position biases stay frozen.
+    as ``q_bias``. Tables of relative position biases stay frozen, and so does what the
+    backbone's ``frozen_stages`` names.
 
     Args:
         module (dict | nn.Module): The backbone or its config.
@@ -40,19 +40,16 @@ class BitFitModel(PEFTModel):
         biases = [
             parameter
             for name, parameter in self.module.named_parameters()
-            if name.rpartition('.')[2].endswith('bias')
+            if name.rpartition('.')[2].endswith('bias') and name in self.backbone_trained
         ]
         if not biases:
             raise ValueError(
-                f'{type(self.module).__name__} has no bias to train: use another method.'
+                f'{type(self.module).__name__} has no bias to train, or freezes all of '
+                'them: use another method.'
             )
         for bias in biases:
             bias.requires_grad_(True)
         self._register({})
 
-    def train(self, mode: bool = True) -> BitFitModel:
-        super().train(mode)
-        for module in self.module.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-        return self
+    def _keeps_statistics(self, module: nn.Module) -> bool:
+        return True

@@ -16,6 +16,7 @@ from mmdmlora.registry import MODELS
 from ..argument_checks import is_count
 from ..draws import MODES, Draws
 from ..pruning import check_criterion, prune
+from ..weight_readers import check_readers
 from .low_rank_model import LowRankModel
 
 
@@ -102,6 +103,7 @@ class DMLoRAModel(LowRankModel):
         if seed is None:
             seed = int(torch.randint(2**63 - 1, (), device='cpu'))
         self.draws = Draws(self._adapted_layers, seed, draws)
+        check_readers(self.module, self._adapted_layers)
 
     @property
     def num_branches(self) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmdmlora.registry import MODELS
 
+from ..freezing import is_frozen
 from ..peft_model import PEFTModel
 
 
@@ -21,12 +22,15 @@ class FullFinetuneModel(PEFTModel):
     Shape:
         As the backbone's.
 
+    Raises:
+        ValueError: If the backbone freezes all of itself.
+
     Note:
         - The state dict holds the whole backbone, buffers too. Batch norms train,
           statistics included, unless the backbone's ``norm_eval`` says otherwise.
-        - Stages that the backbone's ``frozen_stages`` names become trainable too, unless
-          the backbone freezes them in each call of ``train``, as Swin does.
-        - As no weight is frozen, :meth:`init_weights` compares all of them with those
+        - What the backbone itself doesn't train stays frozen: the stages that its
+          ``frozen_stages`` names, fixed position embeddings.
+        - As all weights are saved, :meth:`init_weights` compares all of them with those
           that were constructed or loaded last: call it before training.
         - Nothing is inserted: the merged form is the backbone itself.
 
@@ -36,9 +40,18 @@ class FullFinetuneModel(PEFTModel):
 
     def __init__(self, module: dict | nn.Module) -> None:
         super().__init__(module)
-        self.module.requires_grad_(True)
+        if not self.backbone_trained:
+            raise ValueError(
+                f'{type(self.module).__name__} freezes all of its parameters: lower its '
+                'frozen_stages, or use LinearProbeModel.'
+            )
+        for name, parameter in self.module.named_parameters():
+            parameter.requires_grad_(name in self.backbone_trained)
         self._register({})
         self.register_load_state_dict_post_hook(_remember)
+
+    def _keeps_statistics(self, module: nn.Module) -> bool:
+        return next(module.parameters(), None) is not None and is_frozen(module)
 
     def _checkpoint_names(self, state: Iterable[str]) -> set[str]:
         return set(state)

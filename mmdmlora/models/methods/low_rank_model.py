@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 
@@ -28,6 +27,7 @@ class LowRankModel(PEFTModel):
     """
 
     adapters: dict[str, MixLoRA]
+    _replica_fault = 'replicas get no lists of parameters'
 
     def __init__(
         self, module: dict | nn.Module, targets: Sequence[dict] | None, **settings: float
@@ -51,14 +51,6 @@ class LowRankModel(PEFTModel):
         layers = self._insert(find_targets(self.module, targets, settings), adapted)
         self._adapted_layers = layers
         self._register(dict(named_adapters(layers)))
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if getattr(self, '_is_replica', False):
-            raise RuntimeError(
-                'nn.DataParallel copies no lists of parameters: use '
-                'DistributedDataParallel, also on one machine.'
-            )
-        return super().forward(*args, **kwargs)
 
     @property
     def needs_find_unused_parameters(self) -> bool:

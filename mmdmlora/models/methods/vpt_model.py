@@ -61,6 +61,7 @@ class VPTModel(PEFTModel):
     """
 
     adapters: dict[str, Prompts]
+    _replica_fault = 'its hooks know the first copy of the prompts only'
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""LoRA and DMLoRA on what mmpretrain and timm offer."""
