@@ -12,6 +12,7 @@ _base_ = [
     'mmdet::_base_/schedules/schedule_1x.py',
     'mmdet::_base_/default_runtime.py',
 ]
+from mmdmlora.engine.required_hooks import required_hooks
 
 custom_imports = dict(imports=['mmdmlora'])
 weights_source = 'https://dl.fbaipublicfiles.com/convnext/convnext_tiny_22k_224.pth'
@@ -43,17 +44,7 @@ optim_wrapper = dict(
 )
 
 default_hooks = dict(
-    checkpoint=dict(
-        type='mmdmlora.CrashSafeCheckpointHook',
-        max_keep_ckpts=1,
-        save_best='coco/bbox_mAP',
-        rule='greater',
-    ),
-    epoch_seed=dict(type='mmdmlora.EpochSeedHook'),
-    accumulated_gradients=dict(type='mmdmlora.AccumulatedGradientsHook'),
-    resume_check=dict(type='mmdmlora.ResumeCheckHook'),
-    finite_check=dict(type='mmdmlora.FiniteCheckHook'),
-    plain_checkpoint=dict(type='mmdmlora.PlainCheckpointHook'),
+    **required_hooks(max_keep_ckpts=1, save_best='coco/bbox_mAP', rule='greater'),
     branch_pruning=dict(type='mmdmlora.BranchPruningHook', interval=0.1, by_epoch=False),
     learning_scalar=dict(type='mmdmlora.LearningScalarHook', begins=0.5, by_epoch=False),
     adapter_monitor=dict(type='mmdmlora.AdapterMonitorHook'),

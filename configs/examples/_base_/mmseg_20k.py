@@ -10,6 +10,8 @@ _base_ = [
     'mmseg::_base_/default_runtime.py',
 ]
 
+from mmdmlora.engine.required_hooks import required_hooks
+
 train_cfg = dict(type='mmdmlora.ResumableIterBasedTrainLoop')
 optim_wrapper = dict(
     constructor='mmdmlora.PEFTOptimWrapperConstructor',
@@ -17,17 +19,13 @@ optim_wrapper = dict(
 )
 
 default_hooks = dict(
-    checkpoint=dict(
-        type='mmdmlora.CrashSafeCheckpointHook',
+    **required_hooks(
+        by_epoch=False,
+        interval=2000,
         max_keep_ckpts=1,
         save_best='mIoU',
         rule='greater',
     ),
-    epoch_seed=dict(type='mmdmlora.EpochSeedHook'),
-    accumulated_gradients=dict(type='mmdmlora.AccumulatedGradientsHook'),
-    resume_check=dict(type='mmdmlora.ResumeCheckHook'),
-    finite_check=dict(type='mmdmlora.FiniteCheckHook'),
-    plain_checkpoint=dict(type='mmdmlora.PlainCheckpointHook'),
     branch_pruning=dict(type='mmdmlora.BranchPruningHook', interval=0.1),
     learning_scalar=dict(type='mmdmlora.LearningScalarHook', begins=0.5),
     adapter_monitor=dict(type='mmdmlora.AdapterMonitorHook'),
