@@ -104,7 +104,6 @@ _ALL = [
     stock('nf_resnet26', r'.*stages.*\.conv1'),
     stock('botnet26t_256', size=256),
     stock('lambda_resnet26t', size=128),
-    stock('efficientnet_b0', 'conv_pw'),
     stock('mobilenetv3_small_050', 'conv_pw'),
     stock('fastvit_t8', 'mlp.fc1'),
     stock('regnety_002', 'se.fc1'),

@@ -255,3 +255,45 @@ def test_constants_are_the_layers():
     layer = model.module.fc
     assert (layer.in_features, layer.out_features) == (16, 16)
     assert not hasattr(layer, 'reset_parameters')
+
+
+class Conditional(nn.Module):
+    """Reads where it has a bias of its own, and in evaluation."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.fc, self.other, self.third = (nn.Linear(4, 4) for _ in range(3))
+        self.own_bias = nn.Parameter(torch.zeros(4)) if bias else None
+        self.reads = bias
+
+    def forward(self, x):
+        if self.own_bias is None:
+            x = self.fc(x)
+        else:
+            x = F.linear(x, self.fc.weight, self.own_bias)
+        if not self.reads:
+            x = self.other(x)
+        else:
+            x = F.linear(x, self.other.weight) + len(self.__dict__)
+        if self.training:
+            return self.third(x)
+        return F.linear(x, self.third.weight)
+
+
+@pytest.mark.parametrize('bias', [True, False])
+def test_branches_that_settings_rule_out_do_not_count(bias):
+    model = Conditional(bias)
+    expected = 'Conditional' if bias else ''
+    assert find_reader(model, 'fc') == find_reader(model, 'other') == expected
+    for mode in (True, False):
+        assert find_reader(model.train(mode), 'third') == 'Conditional'
+
+
+def test_the_same_attention_is_adapted_where_it_runs_its_layer():
+    """timm's EVA attention reads only if it has biases of its own; DINOv3's hasn't."""
+    config = dict(TIMM, model_name='vit_small_patch16_dinov3')
+    model = MODELS.build(
+        dict(type='mmdmlora.LoRAModel', module=config, rank=2, drop_rate=0.1)
+    ).train()
+    model(torch.randn(IMAGES))[-1].sum().backward()
+    assert all(p.grad is not None for p in model.trainable_parameters())
