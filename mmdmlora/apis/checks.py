@@ -127,16 +127,30 @@ def _value(config: Config, path: str) -> object:
 
 
 def check_schedule(config: Config) -> None:
-    """Refuse a run that ends before its learning rate has warmed up.
+    """Refuse a run that ends before its learning rate has warmed up, or never changes it.
 
     Raises:
         ValueError: Naming the schedule and the lengths.
     """
-    epochs = (config.get('train_cfg') or {}).get('max_epochs')
+    loop = config.get('train_cfg') or {}
+    epochs, iterations = loop.get('max_epochs'), loop.get('max_iters')
     schedulers = config.get('param_scheduler') or []
     for index, scheduler in enumerate(schedulers if isinstance(schedulers, list) else []):
         begin = scheduler.get('begin', 0)
-        if epochs and scheduler.get('by_epoch', True) and begin >= epochs:
+        by_epoch = scheduler.get('by_epoch', True)
+        if iterations and by_epoch and not scheduler.get('convert_to_iter_based'):
+            raise ValueError(
+                f'param_scheduler.{index} ({scheduler.type}) counts epochs, of which a '
+                f'run by iterations (train_cfg.max_iters={iterations}) has none: set its '
+                'by_epoch=False, and its lengths in iterations.'
+            )
+        if iterations and not by_epoch and begin >= iterations:
+            raise ValueError(
+                f'param_scheduler.{index} ({scheduler.type}) begins at iteration '
+                f'{begin}, but the run has train_cfg.max_iters={iterations}: give it '
+                'more, or shorten the warm-up.'
+            )
+        if epochs and by_epoch and begin >= epochs:
             raise ValueError(
                 f'param_scheduler.{index} ({scheduler.type}) begins at epoch {begin}, '
                 f'but the run has train_cfg.max_epochs={epochs}. Give it more epochs, or '

@@ -198,3 +198,26 @@ def test_data_without_indices_is_refused(tmp_path):
     loader = torch.utils.data.DataLoader(Endless(), batch_size=2)
     with pytest.raises(ValueError, match='Endless has no indices.*IterBasedTrainLoop'):
         ResumableIterBasedTrainLoop(toy(tmp_path), loader, max_iters=2)
+
+
+@pytest.mark.parametrize(
+    'scheduler, message',
+    [
+        (dict(type='CosineAnnealingLR', T_max=8), 'counts epochs, .*by_epoch=False'),
+        (dict(type='MultiStepLR', milestones=[1]), r'max_iters=8\) has none'),
+        (
+            dict(type='PolyLR', by_epoch=False, begin=9),
+            'begins at iteration 9, but .*max_iters=8',
+        ),
+        (dict(type='PolyLR', by_epoch=False, begin=1), None),
+        (dict(type='LinearLR', end=1, convert_to_iter_based=True), None),
+    ],
+)
+def test_learning_rates_that_would_never_change(tmp_path, scheduler, message):
+    loop = dict(by_epoch=False, max_iters=MAX_ITERS, val_interval=4)
+    cfg = peft_config(tmp_path, train_cfg=loop, param_scheduler=[scheduler])
+    if message is None:
+        prepare(cfg)
+        return
+    with pytest.raises(ValueError, match=message):
+        prepare(cfg)

@@ -39,7 +39,13 @@ TINY = {
     ),
     'fcn_vit-b16_ade20k': dict(
         module=dict(
-            arch=dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48),
+            arch=dict(
+                _delete_=True,
+                embed_dims=24,
+                num_layers=2,
+                num_heads=2,
+                feedforward_channels=48,
+            ),
             img_size=64,
         ),
         channels=24,

@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_exactly(folder):
     whole, killed = folder / 'unbroken', folder / 'killed'
     config = write_config(name, folder)
     tool('train', config, '--work-dir', whole)
-    dies = write_config(name, folder, kill_at=5)
+    dies = write_config(name, folder, kill_at=3)
     tool('train', dies, '--work-dir', killed, expected=-signal.SIGKILL)
     assert (killed / 'last_checkpoint').read_text().endswith('iter_3.pth')
     tool('train', config, '--work-dir', killed, '--resume')

@@ -94,7 +94,7 @@ def test_fractions_end_alike_in_runs_of_any_length(case, run, other, interval, b
 
 
 def fake_runner(model: torch.nn.Module, step: int, run: int) -> SimpleNamespace:
-    """In a run by epochs with three iterations each, or by iterations."""
+    """What a hook reads of a runner whose loop counts epochs."""
     return SimpleNamespace(
         model=model,
         epoch=step,
