@@ -17,7 +17,7 @@ from mmdmlora.utils import quiet
 
 from .fingerprint import fingerprint, first_difference
 from .layers.inserted_layer import InsertedLayer
-from .pretrained import load_pretrained
+from .pretrained import load_init_cfg
 from .targets import Target
 from .writes import Writes
 
@@ -69,9 +69,7 @@ class PEFTModel(BaseModule):
             with quiet():
                 self.module.init_weights()
             if pretrained:
-                load_pretrained(
-                    self.module, init_cfg['checkpoint'], init_cfg.get('prefix')
-                )
+                load_init_cfg(self.module, init_cfg)
         self.module.requires_grad_(False)
         self._adapters: dict[str, nn.Module] = {}
         self._registered: frozenset[str] = frozenset()
