@@ -87,18 +87,6 @@ def check_writable(folder: str | Path, remedy: str) -> None:
         ) from error
 
 
-def check_output(file: str | Path, name: str) -> None:
-    """Refuse a file that can't be written, before the work for it is done.
-
-    Raises:
-        ValueError: Naming the place; ``name`` is what the file is called there.
-    """
-    remedy = f'Name another file as {name}.'
-    if Path(file).is_dir():
-        raise ValueError(f'{str(file)!r} is a folder. {remedy}')
-    check_writable(Path(file).parent, remedy)
-
-
 def check_files(config: Config) -> None:
     """Look for the backbone's checkpoint, the data and ``load_from``.
 

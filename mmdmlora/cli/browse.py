@@ -3,8 +3,10 @@
 import copy
 from argparse import ArgumentParser, Namespace
 
+from PIL import Image
+
 from mmdmlora.apis.browse import browse
-from mmdmlora.apis.checks import check_output
+from mmdmlora.apis.outputs import check_output, check_outside_data, config_inputs
 
 from .config_arguments import add_config_arguments, read_config
 
@@ -18,11 +20,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    check_output(args.out, '--out')
     configs = []
     for path in (args.config, *args.more):
         each = copy.copy(args)
         each.config = path
         configs.append(read_config(each))
+    inputs = [path for config in configs for path in config_inputs(config)]
+    check_output(args.out, '--out', inputs, sorted(Image.registered_extensions()))
+    check_outside_data(args.out, '--out', configs)
     browse(configs, args.columns, args.rows).save(args.out)
     print(f'wrote {args.out}')

@@ -173,7 +173,7 @@ def _checked(fit: Fit) -> Fit:
         for name in set(fit.state) - set(fit.module.state_dict())
         if name.partition('.')[0] in children
         and not name.endswith('.attn_mask')
-        and not name.startswith(_classifier(fit.module))
+        and not name.startswith(_left_out(fit.module))
     )
     if unused:
         raise ValueError(
@@ -223,7 +223,12 @@ def _library_filter(module: nn.Module) -> Callable[[State], State] | None:
     return filtered
 
 
-def _classifier(module: nn.Module) -> tuple[str, ...]:
-    """What the names of a timm model's classifier begin with."""
+def _left_out(module: nn.Module) -> tuple[str, ...]:
+    """What the names begin with that mmpretrain and timm take out of a timm model."""
     names = getattr(module, 'pretrained_cfg', {}).get('classifier') or ()
-    return tuple(f'{name}.' for name in ([names] if isinstance(names, str) else names))
+    removed = [names] if isinstance(names, str) else [*names]
+    if type(module).__module__.startswith('timm.'):
+        for name in ('head', 'head_dist', 'norm', 'fc_norm'):
+            if isinstance(getattr(module, name, None), nn.Identity):
+                removed.append(name)
+    return tuple(f'{name}.' for name in removed)

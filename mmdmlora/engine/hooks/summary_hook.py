@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from mmdmlora.engine.export import save_merged
+from mmdmlora.engine.export import config_beside, save_merged
 from mmdmlora.io import atomic_write, load_checkpoint
 from mmdmlora.models.methods.dmlora_model import DMLoRAModel
 from mmdmlora.models.methods.low_rank_model import LowRankModel
@@ -29,7 +29,8 @@ class SummaryHook(Hook):
     The weights of the last epoch are tested, not those of the epoch that happens to
     be best on the test set.
 
-    - When: ``after_train``.
+    - When: ``after_train``; ``before_train`` looks whether the merged model may be
+      written.
     - Touches: runs the test loop, if the config has one; writes ``summary.json`` and the
       merged model, made from the last checkpoint, into ``work_dir``.
     - State: none.
@@ -38,12 +39,19 @@ class SummaryHook(Hook):
     Args:
         merge (bool): Whether to write the merged model (``merged.pth`` with a stock
             config ``merged.py``) into the working directory. Defaults to True.
+
+    Raises:
+        ValueError: Before the training, if another ``merged.py`` stands there.
     """
 
     priority = 'VERY_LOW'
 
     def __init__(self, merge: bool = True) -> None:
         self.merge = merge
+
+    def before_train(self, runner: Runner) -> None:
+        if self.merge and is_main_process():
+            config_beside(_merged_file(runner))
 
     def after_train(self, runner: Runner) -> None:
         loop = runner.test_loop
@@ -90,13 +98,17 @@ def _merge(runner: Runner, model: nn.Module, checkpoint: str) -> str:
     state = load_checkpoint(checkpoint)
     trained = copy.deepcopy(model)
     trained.load_state_dict(state['state_dict'])
-    out = Path(runner.work_dir) / 'merged.pth'
+    out = _merged_file(runner)
     meta = getattr(runner.train_dataloader.dataset, 'metainfo', None)
     try:
         save_merged(trained, runner.cfg, out, meta)
     except ValueError as error:
         return f'none: {error}'
     return str(out)
+
+
+def _merged_file(runner: Runner) -> Path:
+    return Path(runner.work_dir) / 'merged.pth'
 
 
 def _text(name: str, value: object) -> str:
