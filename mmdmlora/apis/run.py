@@ -120,7 +120,7 @@ def prepare_test(config: Config, checkpoint: str) -> Config:
     }
     # mmengine writes the settings of a run below this name: those of the training stay.
     name = config.filename and config.filename.removesuffix('.py') + '_test.py'
-    prepared = prepare(Config(settings, filename=name))
+    prepared = prepare(Config(settings, cfg_text=config.text, filename=name))
     prepared.load_from = checkpoint
     return prepared
 

@@ -3,6 +3,7 @@
 import copy
 from argparse import ArgumentParser, Namespace
 
+from mmengine.config import Config
 from PIL import Image
 
 from mmdmlora.apis.browse import browse
@@ -20,13 +21,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    configs = []
+    configs: list[Config] = []
     for path in (args.config, *args.more):
         each = copy.copy(args)
         each.config = path
         configs.append(read_config(each))
     inputs = [path for config in configs for path in config_inputs(config)]
-    check_output(args.out, '--out', inputs, sorted(Image.registered_extensions()))
+    formats = Image.registered_extensions()
+    endings = [ending for ending, kind in formats.items() if kind in Image.SAVE]
+    check_output(args.out, '--out', inputs, endings)
     check_outside_data(args.out, '--out', configs)
     browse(configs, args.columns, args.rows).save(args.out)
     print(f'wrote {args.out}')
