@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .atomic import atomic_write
 
-SIGNATURE = '# Written by mmdmlora; replaced only while unchanged: '
+SIGNATURE = '# Of a merged model; another merge replaces it only while unchanged: '
 
 
 def write_signed(text: str, path: str | Path) -> None:
