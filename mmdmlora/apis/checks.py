@@ -37,18 +37,6 @@ def check_writable(folder: str | Path, remedy: str) -> None:
         ) from error
 
 
-def check_output(file: str | Path, name: str) -> None:
-    """Refuse a file that can't be written, before the work for it is done.
-
-    Raises:
-        ValueError: Naming the place; ``name`` is what the file is called there.
-    """
-    remedy = f'Name another file as {name}.'
-    if Path(file).is_dir():
-        raise ValueError(f'{str(file)!r} is a folder. {remedy}')
-    check_writable(Path(file).parent, remedy)
-
-
 def pretrained_backbone(config: Config) -> dict:
     """The settings of the backbone itself, without wrappers; empty if there is none."""
     backbone = (config.get('model') or {}).get('backbone') or {}

@@ -28,12 +28,12 @@ from mmdmlora.utils import unwrapped
 from .checks import (
     check_files,
     check_numbers,
-    check_output,
     check_schedule,
     check_start,
     check_steps,
     check_writable,
 )
+from .outputs import check_merged, check_run, config_inputs
 
 # Of these alone mmengine accepts None, to switch the hook off.
 MMENGINE_HOOKS = (
@@ -79,7 +79,8 @@ def prepare(config: Config) -> Config:
         Config: The same object.
 
     Raises:
-        ValueError: If the working directory can't be written, the backbone's checkpoint
+        ValueError: If the working directory can't be written or the run would write over
+            what it reads, the backbone's checkpoint
             or the data is missing, a number can't be one, mixed precision is asked for
             without a GPU, or the run is shorter than its warm-up.
     """
@@ -87,6 +88,7 @@ def prepare(config: Config) -> Config:
     expand_home(config._cfg_dict)
     if config.get('work_dir'):
         check_writable(config.work_dir, 'Name another folder with --work-dir.')
+        check_run(config)
     check_files(config)
     check_numbers(config)
     check_schedule(config)
@@ -136,7 +138,9 @@ def prepare_test(config: Config, checkpoint: str) -> Config:
     settings['default_hooks'] = {
         name: hook for name, hook in hooks.items() if name not in TRAINING_HOOKS
     }
-    prepared = prepare(Config(settings, filename=config.filename))
+    # mmengine writes the settings of a run below this name: those of the training stay.
+    name = config.filename and config.filename.removesuffix('.py') + '_test.py'
+    prepared = prepare(Config(settings, cfg_text=config.text, filename=name))
     prepared.load_from = checkpoint
     return prepared
 
@@ -202,19 +206,20 @@ def merge(config: Config, checkpoint: str, out: str) -> Path:
     Args:
         config: The config that the checkpoint was trained with.
         checkpoint: A checkpoint written by training.
-        out: Where to write the merged checkpoint.
+        out: Where to write the merged weights: ``.pth``, ``.pt`` or ``.safetensors``.
 
     Returns:
         Path: A stock mmpretrain config for it, written beside ``out``.
 
     Raises:
-        ValueError: If ``out`` can't be written, the checkpoint doesn't fit or the method
-            can't be merged.
+        ValueError: If ``out`` can't be written, is one of the files that are read, or
+            has something else beside it than the config of a merged model; the
+            checkpoint doesn't fit or the method can't be merged.
     """
     install_safe_loaders()
     expand_home(config._cfg_dict)
-    out = expand_home(out)
-    check_output(out, 'OUT')
+    checkpoint, out = expand_home(checkpoint), expand_home(out)
+    check_merged(out, 'OUT', [checkpoint, *config_inputs(config)])
     check_files(Config(dict(model=config.to_dict()['model'])))
     init_default_scope(config.get('default_scope', 'mmdmlora'))
     # A backbone without a checkpoint is random: the Runner's seed makes it the same.

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from mmdmlora.apis.outputs import check_report
 from mmdmlora.datasets.checker import (
     SplitReport,
     as_json,
@@ -22,10 +23,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = 'Ends with 1 if something is wrong.'
     parser.add_argument('root', help='a folder with tasks, or the one above it')
     parser.add_argument('--fast', action='store_true', help="don't open the images")
-    parser.add_argument('--json', metavar='FILE', help='write the report here, too')
+    parser.add_argument('--json', metavar='FILE', help='a .json to write, too')
 
 
 def run(args: Namespace) -> None:
+    if args.json:
+        check_report(args.json, '--json')
     reports = _check(args.root, args.fast)
     print(as_text(reports, args.fast))
     report = as_json(reports)

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import Registry
-from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
 from mmdmlora.data_settings import innermost_datasets
-from mmdmlora.io import atomic_save, atomic_write, to_plain
+from mmdmlora.io import (
+    WEIGHTS_ENDINGS,
+    is_unchanged,
+    save_weights,
+    write_signed,
+)
 from mmdmlora.models.merging import merge_model
 from mmdmlora.models.peft_model import PEFTModel
 from mmdmlora.registry import DATASETS, MODELS, TRANSFORMS
@@ -39,26 +43,46 @@ def save_merged(
     Args:
         model: A model with wrapped backbones.
         config: The config that it was built from.
-        out: Where to write the checkpoint. The config goes beside it with the ending
-            ``.py``.
+        out: Where to write the checkpoint, see
+            :func:`~mmdmlora.io.weights.save_weights`. The config goes beside it with
+            the ending ``.py``.
         dataset_meta: Class names and the like, kept in the checkpoint.
 
     Returns:
         Path: The config's path.
 
     Raises:
-        ValueError: If the method can't be merged.
+        ValueError: If the method can't be merged; see also :func:`config_beside`.
     """
-    out = Path(out)
+    config_path = config_beside(out)
     merged = merge_model(model)
-    checkpoint = dict(
-        meta=dict(dataset_meta=to_plain(dict(dataset_meta or {}), 'dataset_meta')),
-        state_dict=weights_to_cpu(merged.state_dict()),
-    )
-    atomic_save(checkpoint, out)
-    config_path = out.with_suffix('.py')
-    with atomic_write(config_path) as stream:
-        stream.write(stock_config(config).pretty_text.encode())
+    save_weights(merged.state_dict(), out, dataset_meta)
+    write_signed(stock_config(config).pretty_text, config_path)
+    return config_path
+
+
+def config_beside(out: str | Path) -> Path:
+    """Where the config of a merged model goes.
+
+    Args:
+        out: Where its weights go.
+
+    Raises:
+        ValueError: If the ending of ``out`` isn't one of weights, or something else
+            than an unchanged config of a merged model stands beside it.
+    """
+    if Path(out).suffix not in WEIGHTS_ENDINGS:
+        raise ValueError(
+            f'{str(out)!r} must end in one of {list(WEIGHTS_ENDINGS)}: the file holds '
+            'weights. Its config goes beside it, with the ending .py.'
+        )
+    config_path = Path(out).with_suffix('.py')
+    if config_path.exists() and not (config_path.is_file() and is_unchanged(config_path)):
+        raise ValueError(
+            f'{str(config_path)!r}, where the config of the merged model goes, was not '
+            'written by a merge, or was changed since. Name another place for the merged '
+            'model, or move that file away.'
+        )
     return config_path
 
 

@@ -3,6 +3,8 @@
 | file | what it does |
 |---|---|
 | ``atomic.py`` | writes a file whole or not at all |
+| ``weights.py`` | writes files of weights, ``.pth`` or ``.safetensors`` |
+| ``signed_text.py`` | writes Python files that show whether they were changed |
 | ``file_backends.py`` | the same for mmengine's file backends |
 | ``schemes.py`` | loads a checkpoint from a path, a web address or a name |
 | ``safe_load.py`` | loads a checkpoint file without running code from it |
@@ -22,8 +24,11 @@ from .home import expand_home
 from .plain import from_plain, to_plain
 from .safe_load import load_checkpoint_file
 from .schemes import install_safe_loaders, load_checkpoint
+from .signed_text import is_unchanged, write_signed
+from .weights import WEIGHTS_ENDINGS, save_weights
 
 __all__ = [
+    'WEIGHTS_ENDINGS',
     'AtomicBackend',
     'LateRemoval',
     'atomic_backend_args',
@@ -32,8 +37,11 @@ __all__ = [
     'expand_home',
     'from_plain',
     'install_safe_loaders',
+    'is_unchanged',
     'load_checkpoint',
     'load_checkpoint_file',
     'remove_partial_files',
+    'save_weights',
     'to_plain',
+    'write_signed',
 ]

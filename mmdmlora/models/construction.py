@@ -10,7 +10,7 @@ from torch import nn
 from mmdmlora.registry import MODELS
 from mmdmlora.utils import quiet
 
-from .pretrained import load_pretrained
+from .pretrained import load_init_cfg
 
 OWN = f'{__package__}.'
 
@@ -51,7 +51,7 @@ def build_backbone(module: dict | nn.Module) -> nn.Module:
     if not any(p.is_meta for p in backbone.parameters()):
         _initialize(backbone)
         if pretrained:
-            load_pretrained(backbone, init_cfg['checkpoint'], init_cfg.get('prefix'))
+            load_init_cfg(backbone, init_cfg)
     return backbone
 
 

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from mmdmlora.apis import checks
 from mmdmlora.apis.compose import load_config
+from mmdmlora.apis.outputs import check_output
 from tests.peft_runner import config, runner
 from tests.test_reliability.tool import DMLORA
 
@@ -47,7 +48,7 @@ def test_options_that_are_read(composed):
 
 def test_checking_a_folder_leaves_nothing(tmp_path):
     checks.check_writable(tmp_path / 'a' / 'b', 'x')
-    checks.check_output(tmp_path / 'a' / 'b.pth', 'OUT')
+    check_output(tmp_path / 'a' / 'b.pth', 'OUT')
     assert not list(tmp_path.iterdir())
 
 
@@ -57,7 +58,7 @@ def test_places_that_can_not_be_written(tmp_path):
         with pytest.raises(ValueError, match="file' is a file, no folder. Remedy"):
             checks.check_writable(tmp_path / place, 'Remedy.')
     with pytest.raises(ValueError, match='is a folder. Name another file as OUT'):
-        checks.check_output(tmp_path, 'OUT')
+        check_output(tmp_path, 'OUT')
     refusal = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     with (
         mock.patch('tempfile.TemporaryFile', side_effect=refusal),

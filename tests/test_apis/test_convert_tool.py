@@ -61,7 +61,7 @@ def test_safetensors_in_and_out(tmp_path):
 
 @pytest.mark.parametrize('out', ['out.npz', 'out'])
 def test_other_endings_are_refused(tmp_path, out):
-    with pytest.raises(ValueError, match='must end in .pth or .safetensors'):
+    with pytest.raises(ValueError, match=r'must end in one of \['):
         convert_file('none.pth', tmp_path / out)
 
 
@@ -117,3 +117,32 @@ def test_npz_arrays_become_tensors(tmp_path):
     assert loaded.keys() == {'x', 'y'}
     assert torch.equal(loaded['x'], torch.arange(3.0, dtype=torch.float64))
     assert loaded['y'].dtype == torch.float16
+
+
+@pytest.mark.parametrize('how', ['itself', 'symlink', 'hard link', 'relative'])
+def test_the_source_is_no_target(tmp_path, monkeypatch, how):
+    source, out = tmp_path / 'a.pth', tmp_path / 'b.pth'
+    torch.save(build('vit')[0].state_dict(), source)
+    before = source.read_bytes()
+    if how == 'symlink':
+        out.symlink_to(source)
+    elif how == 'hard link':
+        out.hardlink_to(source)
+    else:
+        monkeypatch.chdir(tmp_path)
+        out = source if how == 'itself' else Path('../') / tmp_path.name / 'a.pth'
+    with pytest.raises(ValueError, match='which is read: it would be lost'):
+        convert_file(str(source), out, force=True)
+    assert source.read_bytes() == before
+
+
+def test_the_average_is_converted_unless_told(tmp_path):
+    state = build('vit')[0].state_dict()
+    raw = {k: v + 1 for k, v in state.items()}
+    torch.save(dict(model=raw, model_ema=state), tmp_path / 'a.pth')
+    for name, options, amount in (('b', [], 0), ('c', ['--key', 'model'], 1)):
+        out = tmp_path / f'{name}.pt'
+        result = run(tmp_path / 'a.pth', out, *options)
+        assert result.returncode == 0, result.stderr
+        written = torch.load(out, weights_only=True)['state_dict']
+        assert torch.equal(written['cls_token'], state['cls_token'] + amount)

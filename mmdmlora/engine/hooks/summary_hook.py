@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from mmdmlora.engine.export import save_merged
+from mmdmlora.engine.export import config_beside, save_merged
 from mmdmlora.engine.metrics import plain_value
 from mmdmlora.io import atomic_write, load_checkpoint
 from mmdmlora.models.methods.dmlora_model import DMLoRAModel
@@ -32,7 +32,8 @@ class SummaryHook(Hook):
     The weights of the last epoch are tested, not those of the epoch that happens to
     be best on the test set.
 
-    - When: ``after_train``.
+    - When: ``after_train``; ``before_train`` looks whether the merged model may be
+      written.
     - Touches: runs the test loop, if the config has one; writes ``summary.json`` and the
       merged model, made from the last checkpoint, into ``work_dir``. Metrics become what
       JSON has (:func:`~mmdmlora.engine.metrics.plain_value`).
@@ -46,6 +47,7 @@ class SummaryHook(Hook):
             that can't be merged is no error: the summary and the log say why.
 
     Raises:
+        ValueError: Before the training, if another ``merged.py`` stands there.
         Exception: What the test has raised, after the merged model and the summary are
             written.
     """
@@ -55,6 +57,10 @@ class SummaryHook(Hook):
     def __init__(self, merge: bool = True) -> None:
         self.merge = merge
         self.summary: dict = {}
+
+    def before_train(self, runner: Runner) -> None:
+        if self.merge and is_main_process():
+            config_beside(_merged_file(runner))
 
     def after_train(self, runner: Runner) -> None:
         loop = runner.test_loop
@@ -129,7 +135,7 @@ def _merge(runner: Runner, model: nn.Module, checkpoint: str) -> str:
     Returns:
         str: Where the merged model is, or why there is none.
     """
-    out = Path(runner.work_dir) / 'merged.pth'
+    out = _merged_file(runner)
     meta = getattr(runner.train_dataloader.dataset, 'metainfo', None)
     try:
         trained = copy.deepcopy(model)
@@ -143,6 +149,10 @@ def _merge(runner: Runner, model: nn.Module, checkpoint: str) -> str:
         )
         return f'none: {type(error).__name__}: {error}'
     return str(out)
+
+
+def _merged_file(runner: Runner) -> Path:
+    return Path(runner.work_dir) / 'merged.pth'
 
 
 def _text(name: str, value: object) -> str:

@@ -1,5 +1,23 @@
 """Pre-trained backbones of other libraries in mmpretrain's names."""
 
-from .backbone import PREFIXES, Architecture, convert_backbone, unwrap
+from .backbone import Architecture, convert_backbone, convert_state
+from .candidates import (
+    below,
+    describe,
+    narrowed,
+    preferred_prefix,
+    prefixes_of,
+    read_preferred,
+)
 
-__all__ = ['PREFIXES', 'Architecture', 'convert_backbone', 'unwrap']
+__all__ = [
+    'Architecture',
+    'below',
+    'convert_backbone',
+    'convert_state',
+    'describe',
+    'narrowed',
+    'preferred_prefix',
+    'prefixes_of',
+    'read_preferred',
+]

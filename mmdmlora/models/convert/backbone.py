@@ -7,22 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
+from mmengine.logging import print_log
 
+from .candidates import below, describe, narrowed, preferred_prefix, read_preferred
 from .layouts import LAYOUTS, Layout
 from .values import State, num_stages
 
-PREFIXES = (
-    '',
-    'backbone.',
-    'module.',
-    'module.backbone.',
-    'module.base_encoder.',
-    'opt/target/',
-    'params/',
-)
 REFUSED = {
     r'.*(reg_token|register_tokens)': 'register tokens: take the file without registers',
     r'.*dist_token': 'a distillation token: take the file without distillation',
@@ -40,6 +30,8 @@ class Architecture:
         depths: The number of blocks in each stage; a ViT has one stage.
         patch_size: The side of a patch in pixels.
         parameters: The number of parameters.
+        prefix: What stood before the names.
+        other_prefixes: What stands before other names that could be a backbone's.
     """
 
     source: str
@@ -48,6 +40,8 @@ class Architecture:
     depths: tuple[int, ...]
     patch_size: int
     parameters: int
+    prefix: str = ''
+    other_prefixes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         depths = '-'.join(str(depth) for depth in self.depths)
@@ -135,16 +129,22 @@ FAMILIES = {
 }
 
 
-def convert_backbone(state: Mapping[str, Any]) -> tuple[Architecture, State]:
+def convert_backbone(
+    checkpoint: Mapping[str, Any], key: str | None = None, prefix: str | None = None
+) -> tuple[Architecture, State]:
     """Bring a pre-trained backbone into mmpretrain's names.
 
     Known are ViTs of the JAX ``.npz`` files, of timm, MAE, MoCo v3 and DINOv2, Swins and
     ConvNeXts of their authors and of timm, and mmpretrain's own names; all of them
-    also below ``state_dict`` or ``model`` and with usual prefixes. Values are
-    transposed, reshaped and reordered, nothing else.
+    also below a key of the file and below a prefix, see
+    :mod:`~mmdmlora.models.convert.candidates`. Values are transposed, reshaped and
+    reordered, nothing else.
 
     Args:
-        state: Names and tensors or NumPy arrays; anything else in it is ignored.
+        checkpoint: Names and tensors or NumPy arrays; anything else in it is ignored.
+        key: The key of the state dict to take, if the file has several. Defaults to the
+            preferred one.
+        prefix: What stands before the names to take. Found by itself if None.
 
     Returns:
         tuple: What was found, and the state dict. It loads into mmpretrain's class with
@@ -157,14 +157,20 @@ def convert_backbone(state: Mapping[str, Any]) -> tuple[Architecture, State]:
     Note:
         That the last blocks are missing as a whole can't be seen from the names.
     """
-    state = {
-        name: torch.as_tensor(value)
-        for name, value in unwrap(state).items()
-        if isinstance(value, (Tensor, np.ndarray))
-    }
-    layout, state = _detect(state)
+    choice = read_preferred(
+        checkpoint, lambda state: convert_state(narrowed(state, prefix)), key
+    )
+    architecture, _ = choice.content
+    places = architecture.prefix, architecture.other_prefixes
+    print_log(f'Converted {describe(choice, *places)}', logger='current')
+    return choice.content
+
+
+def convert_state(state: State) -> tuple[Architecture, State]:
+    """The same for a single state dict."""
+    layout, prefix, others = _detect(state)
     family = FAMILIES[layout.family]
-    renamed = layout.finish(_rename(state, layout))
+    renamed = layout.finish(_rename(below(state, prefix), layout))
     if missing := [name for name in family.expected(renamed) if name not in renamed]:
         raise ValueError(
             f'the file is incomplete: as a {layout.family} with {layout.name} names it '
@@ -178,30 +184,25 @@ def convert_backbone(state: Mapping[str, Any]) -> tuple[Architecture, State]:
         depths=family.depths(renamed),
         patch_size=stem.shape[-1],
         parameters=sum(v.numel() for v in renamed.values() if v.is_floating_point()),
+        prefix=prefix,
+        other_prefixes=others,
     )
     return architecture, {name: v.contiguous() for name, v in renamed.items()}
 
 
-def unwrap(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The state dict inside a checkpoint: its ``state_dict`` or ``model``, or itself."""
-    for key in ('state_dict', 'model'):
-        if isinstance(checkpoint.get(key), Mapping):
-            return checkpoint[key]
-    return checkpoint
-
-
-def _detect(state: State) -> tuple[Layout, State]:
-    """Find the layout, and the state without the prefix of its names."""
-    for prefix in PREFIXES:
-        inner = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-        for layout in LAYOUTS:
-            if layout.fits(list(inner)):
-                return layout, inner
-    known = ', '.join(layout.name for layout in LAYOUTS)
-    raise ValueError(
-        f'the names are unknown. Expected are those of one of: {known}. The file names '
-        f'{sorted(state)[:3]}.'
-    )
+def _detect(state: State) -> tuple[Layout, str, tuple[str, ...]]:
+    """Find the layout, the prefix of its names, and the prefixes that fit too."""
+    found = {layout: layout.prefixes(state) for layout in LAYOUTS}
+    prefixes = set().union(*found.values())
+    if not prefixes:
+        known = ', '.join(layout.name for layout in LAYOUTS)
+        raise ValueError(
+            f'the names are unknown. Expected are those of one of: {known}. The file '
+            f'names {sorted(state)[:3]}.'
+        )
+    prefix = preferred_prefix(prefixes)
+    layout = next(layout for layout in LAYOUTS if prefix in found[layout])
+    return layout, prefix, tuple(sorted(prefixes - {prefix}))
 
 
 def _rename(state: State, layout: Layout) -> State:

@@ -8,7 +8,7 @@ stores them differently.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .values import (
@@ -29,7 +29,8 @@ class Layout:
     Attributes:
         name: What a message calls it.
         family: The class of mmpretrain.
-        signs: Patterns; each one fits the start of at least one name.
+        signs: Patterns; each one fits the start of at least one name, behind a prefix
+            that all share.
         rules: Pairs of a pattern for a full name and mmpretrain's name.
         dropped: A pattern for full names that are left out, such as a head's.
         finish: Reorders the values and completes the renamed state.
@@ -42,8 +43,17 @@ class Layout:
     dropped: str = r'(head|head_dist|pre_logits)[./].*'
     finish: Callable[[State], State] = dict
 
-    def fits(self, names: list[str]) -> bool:
-        return all(any(re.match(sign, n) for n in names) for sign in self.signs)
+    def prefixes(self, names: Iterable[str]) -> set[str]:
+        """What stands before the names where all signs are found."""
+        found = [
+            {
+                name[: match.start()]
+                for name in names
+                for match in re.finditer(rf'(?:^|(?<=[./])){sign}', name)
+            }
+            for sign in self.signs
+        ]
+        return set.intersection(*found)
 
 
 _WB = r'(weight|bias)'
