@@ -42,7 +42,8 @@ def compose(base: dict, **changes) -> dict:
         base: The merged bases (``_base_`` inside a config file). The backbone's gives
             ``model`` and ``input_size``, the method's gives ``method``, the task's gives
             the data loaders and pipelines and either ``benchmark`` and ``task``, names
-            of the table of tasks, or ``num_classes`` and perhaps ``group``.
+            of the table of tasks, or ``num_classes`` and perhaps ``group``. A method with
+            ``needs_tokens`` isn't offered for a backbone with ``has_tokens=False``.
         **changes: Settings that replace those of the bases. They are merged like a child
             config (``_delete_=True`` included) before anything is composed, so
             ``method``, ``input_size`` or ``train_pipeline`` can be changed, too;
@@ -172,16 +173,49 @@ def _composed(path: Path) -> Config:
         )
     backbone, task = path.stem.split('_', maxsplit=1)
     parts = dict(backbone=backbone, method=path.parent.name, task=task)
-    for kind, name in parts.items():
-        if not (base / f'{kind}s' / f'{name}.py').is_file():
-            known = sorted(f.stem for f in (base / f'{kind}s').glob('*.py'))
-            raise ValueError(
-                f'no {kind} is named {name!r} (asked for by {str(path)!r}). Known are: '
-                f'{", ".join(known)}.'
-            )
+    for kind in parts:
+        find_part(base, kind, parts)
     text = config_text(**parts).replace("'../", f"'{base.parent.resolve()}/")
     composed = Config.fromstring(text, '.py')
     return Config(composed.to_dict(), cfg_text=text, filename=str(path))
+
+
+def find_part(base: Path, kind: str, parts: dict[str, str]) -> Path:
+    """Find the file of a part of an experiment.
+
+    Args:
+        base: The folder ``_base_``.
+        kind: 'backbone', 'method' or 'task'.
+        parts: The names of the experiment's parts by their kind.
+
+    Raises:
+        ValueError: If there is none, or it is only a base of other files; the message
+            lists those that go together with the other parts.
+    """
+    file = base / f'{kind}s' / f'{parts[kind]}.py'
+    if file.is_file() and (kind != 'task' or _is_whole_task(file)):
+        return file
+    others = {name: part for name, part in parts.items() if name != kind}
+    known = [
+        each.stem
+        for each in sorted(file.parent.glob('*.py'))
+        if (kind != 'task' or _is_whole_task(each))
+        and _fit(base, **others, **{kind: each.stem})
+    ]
+    raise ValueError(f'no {kind} is named {file.stem!r}. Known are: {", ".join(known)}.')
+
+
+def _is_whole_task(file: Path) -> bool:
+    return not {'task', 'num_classes'}.isdisjoint(Config.fromfile(file))
+
+
+def _fit(base: Path, backbone: str = '', method: str = '', **others: str) -> bool:
+    """Whether a method can wrap a backbone, as far as both exist."""
+    files = base / 'backbones' / f'{backbone}.py', base / 'methods' / f'{method}.py'
+    if not all(file.is_file() for file in files):
+        return True
+    wrapped, wrapper = map(load_config, files)
+    return wrapped.get('has_tokens', True) or not wrapper.get('needs_tokens', False)
 
 
 def config_text(method: str, backbone: str, task: str) -> str:

@@ -70,8 +70,8 @@ def _places(config: Config, name: str) -> Iterator[str]:
     """The settings that are read and have this name, or hold what the name stands for."""
     value = config.get(name)
     stood_for = value if isinstance(value, dict | list) and value else None
-    for key in filter(READ.__contains__, config):
-        yield from _below(config[key], key, name, stood_for)
+    read = {key: item for key, item in config.items() if key in READ}
+    yield from _below(read, '', name, stood_for)
 
 
 def _below(node: object, path: str, name: str, value: object) -> Iterator[str]:
@@ -83,6 +83,6 @@ def _below(node: object, path: str, name: str, value: object) -> Iterator[str]:
         return
     for key, item in items:
         if key == name or (value is not None and item == value):
-            yield f'{path}.{key}'
+            yield f'{path}{key}'
         else:
-            yield from _below(item, f'{path}.{key}', name, value)
+            yield from _below(item, f'{path}{key}.', name, value)

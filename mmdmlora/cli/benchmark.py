@@ -13,7 +13,7 @@ from mmdmlora.apis.benchmark import (
     measure_side_by_side,
     table,
 )
-from mmdmlora.apis.compose import load_config
+from mmdmlora.apis.compose import find_part, load_config
 from mmdmlora.apis.locations import config_root
 
 
@@ -39,7 +39,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     init_default_scope('mmdmlora')
-    backbone = config_root() / '_base_' / 'backbones' / f'{args.backbone}.py'
+    base = config_root() / '_base_'
+    backbone = find_part(base, 'backbone', dict(backbone=args.backbone))
     dtype = getattr(torch, args.dtype)
     trainees = build_trainees(
         load_config(backbone), args.methods, args.batch, args.device, dtype

@@ -12,14 +12,15 @@ from PIL import Image
 from mmdmlora.apis.browse import TILE, _in_turn, _tile, browse
 from mmdmlora.apis.compose import load_config
 from tests.trees import make_vtab_task
+from tests.wrapped_data import WRAPPERS
 
 ROOT = Path(__file__).parents[2]
 DIGITS = str(ROOT / 'configs/linear/vit-tiny_digits.py')
 
 
 def test_classes_come_in_turn():
-    assert _in_turn(np.array([2, 2, 0, 1, 0, 2]), 5) == [2, 3, 0, 4, 1]
-    assert _in_turn(np.array([2, 2, 0]), 9) == [2, 0, 1]
+    assert _in_turn([2, 2, 0, 1, 0, 2], 5) == [2, 3, 0, 4, 1]
+    assert _in_turn([2, 2, 0], 9) == [2, 0, 1]
 
 
 def test_small_pictures_are_enlarged_by_whole_numbers():
@@ -77,3 +78,10 @@ def test_the_tool_writes_a_picture(tmp_path, monkeypatch, capsys):
     assert f'wrote {out}' in capsys.readouterr().out
     with Image.open(out) as sheet:
         assert sheet.width == 4 * 120 + 8
+
+
+@pytest.mark.parametrize('wrap', WRAPPERS.values(), ids=WRAPPERS)
+def test_wrapped_data_sets_are_drawn(wrap):
+    config = load_config(DIGITS)
+    config.train_dataloader.dataset = wrap(config.train_dataloader.dataset)
+    assert browse([config], columns=10, rows=1).height > TILE

@@ -14,36 +14,12 @@ from mmdmlora.apis.compose import load_config
 from mmdmlora.apis.outputs import check_output
 from tests.peft_runner import config, runner
 from tests.test_reliability.tool import DMLORA
+from tests.wrapped_data import WRAPPERS
 
 
 @pytest.fixture(scope='module')
 def composed():
     return load_config(DMLORA)
-
-
-@pytest.mark.parametrize(
-    'option, message',
-    [
-        (
-            'modle.backbone.rank',
-            r"nothing reads a setting 'modle'.*model.backbone.rank\?",
-        ),
-        ('qqqqqqq', 'Leave it out'),
-        ('method.rank', 'comes too late.*Set model.backbone'),
-        ('num_classes', 'Set model.head.num_classes'),
-        ('input_size', 'img_size'),
-        ('train_pipeline.0.scale', 'train_dataloader.dataset.pipeline'),
-    ],
-)
-def test_options_that_nothing_reads(composed, option, message):
-    with pytest.raises(ValueError, match=message):
-        checks.check_options(composed, ['randomness.seed', option])
-
-
-def test_options_that_are_read(composed):
-    options = ['model.backbone.rank', 'custom_hooks', 'model_wrapper_cfg.type']
-    checks.check_options(composed, [*options, 'find_unused_parameters'])
-    checks.check_options(Config(dict(num_classes=3)), ['num_classes'])
 
 
 def test_checking_a_folder_leaves_nothing(tmp_path):
@@ -115,3 +91,15 @@ def test_start_from_a_file_that_shares_nothing(tmp_path):
             checks.check_start(run, str(file))
     torch.save({'module.head.fc.bias': torch.ones(10)}, file)
     checks.check_start(run, str(file))
+
+
+@pytest.mark.parametrize('wrap', WRAPPERS.values(), ids=WRAPPERS)
+def test_data_that_a_wrapper_reads_is_looked_for(tmp_path, wrap):
+    cfg = config(tmp_path)
+    dataset = dict(type='VTAB1k', data_root=str(tmp_path / 'nowhere'))
+    cfg.train_dataloader.dataset = wrap(dataset)
+    with pytest.raises(ValueError, match='The data folder .*nowhere'):
+        checks.check_files(cfg)
+    dataset['data_root'] = str(tmp_path)
+    cfg.train_dataloader.dataset = wrap(dataset)
+    checks.check_files(cfg)

@@ -15,6 +15,7 @@ from mmdmlora.engine import (
     launch,
     prepare_distributed,
 )
+from mmdmlora.engine.launch import WORLD_SIZES
 from tests.test_engine.toy_runner import NUM_SAMPLES, added_noise
 
 SCRIPT = Path(__file__).with_name('toy_runner.py')
@@ -147,6 +148,26 @@ def test_nothing_changes_with_a_gpu_or_one_process(launcher, device, calls, monk
     prepare_distributed(cfg)
     assert cfg.to_dict() == {'launcher': launcher}
     assert calls == []
+
+
+@pytest.mark.parametrize(
+    ('variable', 'launcher'),
+    [
+        ('WORLD_SIZE', 'pytorch'),
+        ('SLURM_STEP_NUM_TASKS', 'slurm'),
+        ('OMPI_COMM_WORLD_SIZE', 'mpi'),
+    ],
+)
+def test_processes_without_a_launcher_are_refused(variable, launcher, calls, monkeypatch):
+    for name in WORLD_SIZES.values():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('SLURM_NTASKS', '8')
+    prepare_distributed(Config({}))
+    monkeypatch.setenv(variable, '1')
+    prepare_distributed(Config({}))
+    monkeypatch.setenv(variable, '2')
+    with pytest.raises(ValueError, match=f'^{variable}=2 .*--launcher {launcher};'):
+        prepare_distributed(Config({}))
 
 
 @pytest.mark.parametrize(

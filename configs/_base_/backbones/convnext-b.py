@@ -7,6 +7,7 @@ both are switched off, the first because it would overwrite the pre-trained weig
 _base_ = 'mmpretrain::_base_/models/convnext/convnext-base.py'
 
 input_size = 224
+has_tokens = False
 weights_source = (
     "mmpretrain's convnext-base_3rdparty_in21k, or "
     'https://dl.fbaipublicfiles.com/convnext/convnext_base_22k_224.pth, which is read as '

@@ -1,10 +1,12 @@
 """A head for other classes than those of the data."""
 
 import pytest
+from mmengine.runner import Runner
 from torch import nn
 
 from mmdmlora.engine import NumClassCheckHook
-from tests.peft_runner import runner
+from tests.peft_runner import config, runner
+from tests.wrapped_data import WRAPPERS
 
 CHECK = dict(num_class_check=dict(type='NumClassCheckHook'))
 MESSAGE = (
@@ -59,3 +61,64 @@ def test_right_head_trains(tmp_path):
     run = with_classes(tmp_path, 10)
     run.train()
     assert run.iter == 2
+
+
+@pytest.mark.parametrize('wrap', WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize('lazy_init', [False, True])
+def test_data_in_wrappers_is_looked_at(tmp_path, wrap, lazy_init):
+    cfg = config(tmp_path, epochs=1, hooks=CHECK)
+    folder = tmp_path / 'data'
+    for name in 'abc':
+        (folder / name).mkdir(parents=True)
+        (folder / name / '1.jpg').write_bytes(b'')
+    dataset = dict(
+        type='CustomDataset',
+        data_root=str(folder),
+        pipeline=cfg.train_dataloader.dataset.pipeline,
+        lazy_init=lazy_init,
+    )
+    cfg.train_dataloader.dataset = wrap(dataset)
+    with pytest.raises(ValueError, match='but the training data has 3 classes'):
+        Runner.from_cfg(cfg).train()
+
+
+AUGMENTS = {
+    'mixup': dict(type='Mixup', alpha=0.8),
+    'cutmix': dict(type='CutMix', alpha=1.0),
+    'resizemix': dict(type='ResizeMix', alpha=1.0),
+    'both': [dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)],
+}
+
+
+def with_mixing(tmp_path, augments, num_classes, inside=False):
+    cfg = config(tmp_path, epochs=1, hooks=CHECK)
+    cfg.model.train_cfg = dict(augments=augments)
+    cfg.data_preprocessor.num_classes = num_classes
+    if inside:
+        cfg.model.data_preprocessor = cfg.pop('data_preprocessor')
+    return Runner.from_cfg(cfg)
+
+
+@pytest.mark.parametrize('augments', AUGMENTS.values(), ids=AUGMENTS)
+@pytest.mark.parametrize('num_classes', [None, 9, 1000])
+def test_labels_to_be_mixed_have_the_length_of_the_head(tmp_path, augments, num_classes):
+    run = with_mixing(tmp_path, augments, num_classes)
+    with pytest.raises(
+        ValueError, match=f'data_preprocessor.num_classes={num_classes}, .*classes=10:'
+    ):
+        run.train()
+    assert run.iter == 0
+
+
+@pytest.mark.parametrize('inside', [False, True])
+def test_labels_of_the_right_length_are_mixed(tmp_path, inside):
+    run = with_mixing(tmp_path, AUGMENTS['both'], 10, inside)
+    run.train()
+    assert run.iter == 2
+
+
+def test_one_hot_labels_without_mixing(tmp_path):
+    cfg = config(tmp_path, epochs=1, hooks=CHECK)
+    cfg.data_preprocessor.to_onehot = True
+    with pytest.raises(ValueError, match='data_preprocessor.num_classes=None'):
+        Runner.from_cfg(cfg).train()
