@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmdmlora.models.peft_model import describe_misfit
+from mmdmlora.models.trained_state import describe_misfit
 
 
 def check_fits(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
