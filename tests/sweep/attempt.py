@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmdmlora.registry import MODELS
 from mmdmlora.utils import quiet
+from tests.tiny import drawn_parameters
 
 from .mmpretrain import MMPRETRAIN
 from .timm import TIMM
@@ -109,7 +110,7 @@ def check_step(model: nn.Module, x: Tensor) -> None:
     torch.optim.Adam(model.trainable_parameters(), 1e-2, eps=1e-15).step()
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     if hasattr(model, 'draws'):
-        trained = drawn_names(model)
+        trained = drawn_parameters(model)
         assert len(trained) == 2 * len(model.adapters)
     moved = {
         n
@@ -117,17 +118,6 @@ def check_step(model: nn.Module, x: Tensor) -> None:
         if not torch.equal(t, before[n])
     }
     assert moved == trained, sorted(moved ^ trained)[:5]
-
-
-def drawn_names(model: nn.Module) -> set[str]:
-    """The names of the branches that the latest forward drew."""
-    names = {id(p): n for n, p in model.named_parameters()}
-    return {
-        names[id(branch)]
-        for name, pairs in model.draws.drawn().items()
-        for i, j in pairs
-        for branch in (model.adapters[name].down[i], model.adapters[name].up[j])
-    }
 
 
 def buffers(model: nn.Module) -> list[tuple[str, Tensor]]:

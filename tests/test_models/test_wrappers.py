@@ -10,6 +10,7 @@ from torch import nn
 
 from mmdmlora.models import find_wrappers, merge_model
 from mmdmlora.registry import MODELS
+from tests.sweep.mmpretrain import MMPRETRAIN
 from tests.tiny import (
     BACKBONES,
     check_trains_exactly,
@@ -318,3 +319,36 @@ def test_an_outer_init_cfg_that_overwrites_the_backbone_is_refused():
     config['init_cfg'] = [dict(type='TruncNormal', layer='Linear', std=0.02)]
     with pytest.raises(ValueError, match='set model.init_cfg=None'):
         MODELS.build(config).init_weights()
+
+
+@both
+def test_a_backbone_that_drops_tables_when_it_loads_is_loaded_strictly(method):
+    """SwinTransformerV2 can't even load its own state strictly."""
+    config = MMPRETRAIN['SwinTransformerV2'].config
+
+    def surrounded():
+        torch.manual_seed(0)
+        return nn.ModuleDict(
+            dict(
+                backbone=MODELS.build(
+                    dict(
+                        type=f'mmdmlora.{method}',
+                        module=copy.deepcopy(config),
+                        **LOW_RANK[method],
+                    )
+                ),
+                head=nn.Linear(24, 2),
+            )
+        )
+
+    model, other = surrounded(), surrounded()
+    randomize(model.backbone)
+    state = model.state_dict()
+    other.load_state_dict(state, strict=True)
+    for module in (model, other):
+        module.eval()
+    expected = features(model.backbone, images())
+    assert torch.equal(features(other.backbone, images()), expected)
+    del state['head.bias']
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\).*: "head.bias"\.'):
+        other.load_state_dict(state, strict=True)
