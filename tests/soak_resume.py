@@ -259,10 +259,10 @@ def differences(whole: Path, killed: Path) -> list[str]:
             if path.suffix in ('.pth', ENDING) or path.name == 'last_checkpoint'
         }
 
-    ours, theirs = files(whole), files(killed)
-    found = [f'only one run has {name}' for name in ours.keys() ^ theirs.keys()]
-    for name in ours.keys() & theirs.keys() - {'last_checkpoint'}:
-        one, two = dict(values(load(ours[name]))), dict(values(load(theirs[name])))
+    first, second = files(whole), files(killed)
+    found = [f'only one run has {name}' for name in first.keys() ^ second.keys()]
+    for name in first.keys() & second.keys() - {'last_checkpoint'}:
+        one, two = dict(values(load(first[name]))), dict(values(load(second[name])))
         found += [
             f'{name}{where}'
             for where in one.keys() | two.keys()

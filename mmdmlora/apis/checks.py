@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmdmlora.data_settings import dataset_settings
+from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.io import load_checkpoint
-from mmdmlora.utils import unwrapped
 
 
 def check_writable(folder: str | Path, remedy: str) -> None:
@@ -156,11 +156,11 @@ def check_start(runner: Runner, load_from: str) -> None:
     loaded = load_checkpoint(load_from)
     names = [name.removeprefix('module.') for name in loaded.get('state_dict', loaded)]
     model = unwrapped(runner.model)
-    ours = [*model.state_dict(), *dict(model.named_parameters())]
-    if set(names).isdisjoint(ours):
+    known = [*model.state_dict(), *dict(model.named_parameters())]
+    if set(names).isdisjoint(known):
         raise ValueError(
             f'load_from={load_from!r} holds nothing of the model: it has {names[:1]}, '
-            f'the model {ours[:1]}. Weights of a backbone alone belong into its '
+            f'the model {known[:1]}. Weights of a backbone alone belong into its '
             'init_cfg: --weights FILE.'
         )
 

@@ -21,9 +21,9 @@ from mmdmlora.engine.launch import (
 from mmdmlora.engine.required_hooks import required_hooks
 from mmdmlora.engine.seeding import restored_determinism
 from mmdmlora.engine.state_check import check_fits
+from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.io import expand_home, install_safe_loaders, load_checkpoint
 from mmdmlora.registry import MODELS
-from mmdmlora.utils import unwrapped
 
 from .checks import (
     check_files,

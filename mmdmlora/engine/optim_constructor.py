@@ -15,8 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from mmdmlora.models.layers.inserted_layer import InsertedLayer
 from mmdmlora.models.layers.mix_lora import MixLoRA
 from mmdmlora.models.peft_model import PEFTModel, find_wrappers
+from mmdmlora.quiet_log import quiet_log
 from mmdmlora.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from mmdmlora.utils import quiet
 
 SCALE = 'log_scale'
 LAYER_DECAY = 'layer_decay_rate'
@@ -129,7 +129,7 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         options = dict(self.paramwise_cfg, custom_keys=custom_keys)
         config = dict(self.optim_wrapper_cfg, optimizer=self.optimizer_cfg)
         singles: list[dict] = []
-        with quiet():
+        with quiet_log():
             if LAYER_DECAY not in options:
                 DefaultOptimWrapperConstructor(config, options).add_params(singles, model)
                 return singles

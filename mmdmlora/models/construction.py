@@ -7,8 +7,8 @@ import copy
 from mmengine.model import BaseModule
 from torch import nn
 
+from mmdmlora.quiet_log import quiet_log
 from mmdmlora.registry import MODELS
-from mmdmlora.utils import quiet
 
 from .pretrained import load_init_cfg
 
@@ -61,7 +61,7 @@ def _initialize(backbone: nn.Module) -> None:
     for part in backbone.modules():
         if not isinstance(part, BaseModule) and hasattr(part, 'init_weights'):
             part.is_init = True  # mmengine leaves it alone, now and later
-    with quiet():
+    with quiet_log():
         backbone.init_weights()
 
 

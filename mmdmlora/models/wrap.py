@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
-from mmdmlora.utils import quiet
+from mmdmlora.quiet_log import quiet_log
 
 from .methods.adapter_model import AdapterModel
 from .methods.bitfit_model import BitFitModel
@@ -95,7 +95,7 @@ def wrap(
     find_parts(names, dict(model.named_parameters()), type(model).__name__)
     trained = [(p, p.requires_grad) for p in model.parameters()]
     try:
-        with quiet():
+        with quiet_log():
             wrapped = wrapper(model, **settings)
     except Exception:
         for parameter, requires_grad in trained:

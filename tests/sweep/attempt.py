@@ -8,8 +8,8 @@ import re
 import torch
 from torch import Tensor, nn
 
+from mmdmlora.quiet_log import quiet_log
 from mmdmlora.registry import MODELS
-from mmdmlora.utils import quiet
 from tests.tiny import drawn_parameters
 
 from .mmpretrain import MMPRETRAIN
@@ -48,7 +48,7 @@ def attempt(name: str, method: str) -> str:
         config['targets'] = list(backbone.targets)
     torch.manual_seed(0)
     try:
-        with quiet():
+        with quiet_log():
             model = MODELS.build(copy.deepcopy(config))
     except ValueError as error:
         return f'refused: {first_sentence(str(error))}'
@@ -131,7 +131,7 @@ def check_merge(model: nn.Module, x: Tensor, config: dict) -> None:
     """The merged state gives a stock backbone the wrapper's outputs; so does its own."""
     model.eval()
     expected = tensors(model(x))
-    with quiet():
+    with quiet_log():
         stock = MODELS.build(copy.deepcopy(config))
     stock.to(x.dtype).eval()
     unadapted = copy.deepcopy(model)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mmdmlora.models import PEFTModel
 from mmdmlora.models.draws import MODES
+from mmdmlora.quiet_log import quiet_log
 from mmdmlora.registry import MODELS
-from mmdmlora.utils import quiet
 
 # Suffixes and expressions for the whole path, by backbone.
 PATTERNS = dict(
@@ -45,7 +45,7 @@ class Spec:
         """A wrapper in double precision, so that equal functions differ by rounding."""
         config = dict(type=f'mmdmlora.{self.method}', module=self.backbone)
         torch.manual_seed(self.seed)
-        with quiet():
+        with quiet_log():
             model = MODELS.build(copy.deepcopy({**config, **self.options}))
         return model.double()
 

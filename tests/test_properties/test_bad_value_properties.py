@@ -17,8 +17,8 @@ from mmdmlora.engine import BranchPruningHook, LearningScalarHook
 from mmdmlora.models.layers.mix_lora import MixLoRA
 from mmdmlora.models.schedules import to_steps
 from mmdmlora.models.targets import find_targets
+from mmdmlora.quiet_log import quiet_log
 from mmdmlora.registry import MODELS
-from mmdmlora.utils import quiet
 from tests.test_properties.wrapper_machine import changed, tensors
 from tests.tiny import VIT, wrapped
 
@@ -96,7 +96,7 @@ def test_bad_options_are_refused(case):
     method, options = case
     config = dict(type=f'mmdmlora.{method}', module=VIT, **options)
     before = repr(config)
-    with quiet(), pytest.raises(ValueError):
+    with quiet_log(), pytest.raises(ValueError):
         MODELS.build(config)
     assert repr(config) == before
 
@@ -149,7 +149,7 @@ def test_any_expression_is_matched_or_refused(vit, pattern):
 
 @pytest.fixture(scope='module')
 def pruned():
-    with quiet():
+    with quiet_log():
         model = wrapped('DMLoRAModel', rank=2, num_branches=4)
     model.prune_branches(1)
     return model
@@ -178,7 +178,7 @@ def test_bad_points_of_a_run_are_refused(value):
 
 @given(stages=JSON, begins=JSON | st.lists(JSON, max_size=2))
 def test_stages_of_any_form_are_run_or_refused(stages, begins):
-    with quiet():
+    with quiet_log():
         model = wrapped('LoRAModel', rank=1, learn_scale=True)
     runner = SimpleNamespace(
         model=model,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmdmlora.models.pruning import CRITERIA
-from mmdmlora.utils import quiet
+from mmdmlora.quiet_log import quiet_log
 from tests.tiny import wrapped
 
 COUNTS = st.integers(1, 5)
@@ -26,7 +26,7 @@ def test_each_layer_stops_at_the_minimum(counts, prunings):
         dict(type=f'layers.{index}.attn.qkv', num_branches=count)
         for index, count in enumerate(counts)
     ]
-    with quiet():
+    with quiet_log():
         model = wrapped('DMLoRAModel', rank=1, targets=targets)
     left = list(counts)
     for num, criterion, least in prunings:

@@ -18,7 +18,7 @@ from mmdmlora.models import DMLoRAModel
 from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.models.pruning import CRITERIA
 from mmdmlora.models.schedules import to_steps
-from mmdmlora.utils import quiet
+from mmdmlora.quiet_log import quiet_log
 from tests.tiny import randomize, wrapped
 
 RUNS = st.integers(1, 300)
@@ -109,7 +109,7 @@ def fake_runner(model: torch.nn.Module, step: int, run: int) -> SimpleNamespace:
 
 
 def dmlora(total: int) -> DMLoRAModel:
-    with quiet():
+    with quiet_log():
         model = wrapped('DMLoRAModel', rank=2, num_branches=total)
     randomize(model)
     return model
@@ -148,7 +148,7 @@ def test_a_resumed_run_prunes_as_an_uninterrupted_one(case, total, run, criterio
 
 @pytest.fixture(scope='module')
 def scaled():
-    with quiet():
+    with quiet_log():
         return wrapped('LoRAModel', rank=1, learn_scale=True)
 
 

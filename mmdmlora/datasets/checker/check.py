@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ...utils import quiet
+from ...quiet_log import quiet_log
 from ..images import find_faults, find_file_fault
 from .layouts import Split
 from .search import FoundTask
@@ -79,7 +79,7 @@ def _check_list(found: FoundTask, split: Split) -> tuple[SplitReport, list[str]]
         found.layout.benchmark, task.folder, found.parent, split.name, split.expected
     )
     try:
-        with quiet():
+        with quiet_log():
             samples = found.layout.open(found.parent, task, split).data_list
     except (ValueError, OSError) as error:
         report.errors.append(str(error))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.registry import HOOKS
-from mmdmlora.utils import unwrapped
 
 GRADIENTS = 'accumulated_gradients'
 

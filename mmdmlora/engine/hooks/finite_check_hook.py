@@ -13,8 +13,8 @@ from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.registry import HOOKS
-from mmdmlora.utils import unwrapped
 
 STATE_DICTS = ('state_dict', 'ema_state_dict')
 

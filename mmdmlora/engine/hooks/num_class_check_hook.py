@@ -7,8 +7,8 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmdmlora.data_settings import innermost_datasets
+from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.registry import HOOKS
-from mmdmlora.utils import unwrapped
 
 
 @HOOKS.register_module()

@@ -7,8 +7,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmdmlora.engine.state_check import check_fits
+from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.registry import HOOKS
-from mmdmlora.utils import unwrapped
 
 LAUNCH = 'launch'
 
@@ -42,14 +42,14 @@ class ResumeCheckHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not runner._resume:  # as in mmengine's EMAHook: there is no public name
             return
-        ours = _launch(runner)
-        theirs = checkpoint.get('meta', {}).get(LAUNCH, ours)
-        if theirs != ours:
-            names = [name for name in ours if theirs.get(name) != ours[name]]
+        current = _launch(runner)
+        saved = checkpoint.get('meta', {}).get(LAUNCH, current)
+        if saved != current:
+            names = [name for name in current if saved.get(name) != current[name]]
             raise ValueError(
                 'the checkpoint is of a run with '
-                f'{", ".join(f"{name}={theirs.get(name)}" for name in names)}, but this '
-                f'one has {", ".join(f"{name}={ours[name]}" for name in names)}. Resume '
+                f'{", ".join(f"{name}={saved.get(name)}" for name in names)}, but this '
+                f'one has {", ".join(f"{name}={current[name]}" for name in names)}. Resume '
                 'with the same, or start anew from its weights: load_from=FILE without '
                 '--resume.'
             )

@@ -14,12 +14,12 @@ from torch import nn
 
 from mmdmlora.engine.export import config_beside, save_merged
 from mmdmlora.engine.metrics import plain_value
+from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.io import atomic_write, load_checkpoint
 from mmdmlora.models.methods.dmlora_model import DMLoRAModel
 from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
-from mmdmlora.utils import unwrapped
 
 SHARE = 'share of all parameters'
 SCALES = 'scales'

@@ -1,24 +1,16 @@
-"""Small helpers that belong to no layer."""
+"""Keeping mmengine's chatter out of the log."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
-from torch import nn
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself, without the wrapper of a distributed run."""
-    return cast(nn.Module, model.module) if is_model_wrapper(model) else model
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_log() -> Iterator[None]:
     """Keep mmengine's messages below an error out of the log.
 
     Its initializers and optimizer constructors print a line for every parameter, also
