@@ -1,7 +1,8 @@
 """Stand-ins for the compiled operations that mmcv-lite lacks.
 
 mmsegmentation and mmdetection import ``mmcv.ops`` as they start, and need it for few of
-their models. An operation that is called ends in an error.
+their models. An operation that is called ends in an error. They also refuse an mmcv newer
+than 2.1, of which they use nothing that has changed.
 """
 
 from __future__ import annotations
@@ -42,11 +43,13 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def stand_in_for_missing_ops() -> None:
-    """Let ``import mmcv.ops`` work where mmcv has no compiled operations.
+    """Let the toolboxes import where mmcv is newer or has no compiled operations.
 
     The other toolboxes import mmpretrain's multimodal models, too, which need a package
     that may be missing.
     """
+    mmcv = importlib.import_module('mmcv')
+    mmcv.__version__ = min(mmcv.__version__, '2.1.0')
     dependency = importlib.import_module('mmpretrain.utils.dependency')
     dependency.WITH_MULTIMODAL = False
     try:

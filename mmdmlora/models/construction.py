@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
+from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
 from mmdmlora.quiet_log import quiet_log
@@ -42,17 +43,42 @@ def build_backbone(module: dict | nn.Module) -> nn.Module:
             "the model itself, such as timm.create_model('vit_base_patch16_224')."
         )
     config = copy.deepcopy(module)
-    init_cfg = config.get('init_cfg')
-    pretrained = isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
-    if pretrained:
-        # A factory of another library doesn't know the key.
-        del config['init_cfg']
+    pretrained = _take_pretrained(config)
     backbone = MODELS.build(config)
     if not any(p.is_meta for p in backbone.parameters()):
         _initialize(backbone)
-        if pretrained:
-            load_init_cfg(backbone, init_cfg)
+        if pretrained is not None:
+            load_init_cfg(backbone, pretrained)
     return backbone
+
+
+def _take_pretrained(config: dict) -> dict | None:
+    """Take what loads weights out of a config's ``init_cfg``, alone or in a list."""
+    init_cfg = config.get('init_cfg')
+    entries = init_cfg if isinstance(init_cfg, list | tuple) else [init_cfg]
+    found = [entry for entry in entries if _is_pretrained(entry)]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise ValueError(
+            f'init_cfg names {len(found)} files of weights: leave one of '
+            f'{[entry.get("checkpoint") for entry in found]}.'
+        )
+    rest = [entry for entry in entries if entry is not found[0]]
+    # A factory of another library doesn't know the key.
+    del config['init_cfg']
+    if rest:
+        config['init_cfg'] = rest
+    return found[0]
+
+
+def _is_pretrained(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    kind = entry.get('type')
+    return (WEIGHT_INITIALIZERS.get(kind) if isinstance(kind, str) else kind) is (
+        PretrainedInit
+    )
 
 
 def _initialize(backbone: nn.Module) -> None:

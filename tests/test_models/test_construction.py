@@ -8,7 +8,7 @@ import timm
 import torch
 import torchvision
 import transformers
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from torch import nn
 
 import mmdmlora
@@ -159,6 +159,34 @@ def test_init_cfg_loads_a_file_into_what_a_factory_builds(tmp_path):
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'))
     built = build_backbone(dict(type='torchvision.models.resnet18', init_cfg=init_cfg))
     check_kept(built, source.state_dict())
+
+
+@pytest.mark.parametrize(
+    'init_cfg',
+    [
+        dict(type='Pretrained'),
+        dict(type='mmengine.Pretrained'),
+        dict(type=PretrainedInit),
+        [dict(type='TruncNormal', layer='Linear'), dict(type='Pretrained')],
+    ],
+    ids=['plain', 'scope', 'class', 'list'],
+)
+def test_a_file_is_loaded_completely_however_it_is_named(init_cfg, tmp_path):
+    stock = MODELS.build(copy.deepcopy(BACKBONES['vit']))
+    state = {name: torch.randn_like(p) for name, p in stock.named_parameters()}
+    file = tmp_path / 'vit.pth'
+    for entry in init_cfg if isinstance(init_cfg, list) else [init_cfg]:
+        if entry['type'] != 'TruncNormal':
+            entry['checkpoint'] = str(file)
+    config = dict(BACKBONES['vit'], init_cfg=init_cfg)
+    torch.save(state, file)
+    model = MODELS.build(dict(type='mmdmlora.LinearProbeModel', module=config))
+    for name, parameter in model.module.named_parameters():
+        assert torch.equal(parameter, state[name])
+    del state['cls_token']
+    torch.save(state, file)
+    with pytest.raises(ValueError, match='cls_token'):
+        MODELS.build(dict(type='mmdmlora.LinearProbeModel', module=config))
 
 
 def test_transformers_class_by_a_dotted_path():

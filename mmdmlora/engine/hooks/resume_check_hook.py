@@ -46,12 +46,12 @@ class ResumeCheckHook(Hook):
         saved = checkpoint.get('meta', {}).get(LAUNCH, current)
         if saved != current:
             names = [name for name in current if saved.get(name) != current[name]]
+            before = ', '.join(f'{name}={saved.get(name)}' for name in names)
+            now = ', '.join(f'{name}={current[name]}' for name in names)
             raise ValueError(
-                'the checkpoint is of a run with '
-                f'{", ".join(f"{name}={saved.get(name)}" for name in names)}, but this '
-                f'one has {", ".join(f"{name}={current[name]}" for name in names)}. Resume '
-                'with the same, or start anew from its weights: load_from=FILE without '
-                '--resume.'
+                f'the checkpoint is of a run with {before}, but this one has {now}. '
+                'Resume with the same, or start anew from its weights: load_from=FILE '
+                'without --resume.'
             )
         model = unwrapped(runner.model)
         check_fits(model, checkpoint['state_dict'], 'the checkpoint to resume from')
