@@ -42,6 +42,7 @@ def check_output(
     remedy = f'Name another file as {name}.'
     if Path(file).is_dir():
         raise ValueError(f'{str(file)!r} is a folder. {remedy}')
+    check_writable(Path(file).parent, remedy)
     for path in dict.fromkeys([str(file), os.path.realpath(file)]):
         if endings and Path(path).suffix not in endings:
             raise ValueError(f'{path!r} must end in one of {list(endings)}. {remedy}')
@@ -51,7 +52,6 @@ def check_output(
                 f'{str(file)!r} is {str(source)!r}, which is read: it would be lost. '
                 f'{remedy}'
             )
-    check_writable(Path(file).parent, remedy)
 
 
 def check_outside_data(file: str | Path, name: str, configs: Iterable[Config]) -> None:
@@ -121,8 +121,9 @@ def check_run(config: Config) -> None:
         settings.pop('load_from', None)
     sources = named_files(settings) if settings.get('train_cfg') else ()
     for source in sources:
-        in_folder = Path(folder) / Path(source).name
-        if RUN_FILES.fullmatch(in_folder.name) and _is_same(source, in_folder):
+        real = Path(os.path.realpath(source))
+        in_folder = real.parent == Path(os.path.realpath(folder))
+        if in_folder and RUN_FILES.fullmatch(real.name):
             raise ValueError(
                 f'{source!r} lies in the working directory, where this run writes a file '
                 f'of that name. {remedy}'

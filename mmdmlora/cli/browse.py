@@ -4,13 +4,14 @@ import copy
 from argparse import ArgumentParser, Namespace
 
 from mmengine.config import Config
-from PIL import Image
 
 from mmdmlora.apis.browse import browse
 from mmdmlora.apis.outputs import check_output, check_outside_data, config_inputs
 from mmdmlora.io import expand_home
 
 from .config_arguments import add_config_arguments, read_config
+
+ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.pdf')
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,9 +30,7 @@ def run(args: Namespace) -> None:
         each.config = path
         configs.append(read_config(each))
     inputs = [path for config in configs for path in config_inputs(config)]
-    formats = Image.registered_extensions()
-    endings = [ending for ending, kind in formats.items() if kind in Image.SAVE]
-    check_output(out, '--out', inputs, endings)
+    check_output(out, '--out', inputs, ENDINGS)
     check_outside_data(out, '--out', configs)
     browse(configs, args.columns, args.rows).save(out)
     print(f'wrote {out}')

@@ -109,6 +109,7 @@ STAND_INS = {
     'mmengine.logging.history_buffer.HistoryBuffer': HistoryBufferStandIn,
     'mmengine.config.config.ConfigDict': _dict,
     'builtins.getattr': StandIn,
+    'argparse.Namespace': StandIn,
     'builtins.bytes': _empty_bytes,
     'collections.deque': _list,
     'numpy.dtype': DtypeStandIn,

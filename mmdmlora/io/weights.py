@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,9 +25,9 @@ def save_weights(
     Args:
         state (Mapping[str, Tensor]): The tensors, on any device.
         path (str | Path): ``.pth`` and ``.pt`` give a checkpoint in mmengine's form:
-            a dict of ``state_dict`` and ``meta``. ``.safetensors`` gives the tensors
-            alone, which other libraries expect, with ``dataset_meta`` as JSON in the
-            file's metadata.
+            a dict of ``state_dict``, with the versions of its modules, and ``meta``.
+            ``.safetensors`` gives the tensors alone, which other libraries expect, with
+            ``dataset_meta`` as JSON in the file's metadata.
         dataset_meta (Mapping, optional): Class names and the like.
 
     Raises:
@@ -36,7 +37,9 @@ def save_weights(
     path = Path(path)
     if path.suffix not in WEIGHTS_ENDINGS:
         raise ValueError(f'{str(path)!r} must end in one of {list(WEIGHTS_ENDINGS)}.')
-    tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
+    tensors = OrderedDict((name, tensor.cpu()) for name, tensor in state.items())
+    if hasattr(state, '_metadata'):
+        tensors._metadata = state._metadata  # type: ignore[attr-defined]
     meta = to_plain(dict(dataset_meta or {}), 'dataset_meta')
     if path.suffix == SAFETENSORS:
         # The format stores each tensor by itself, also those that share memory.

@@ -151,6 +151,9 @@ def test_training_does_not_replace_its_start(place, name):
     cfg = Config.fromfile('mine.py')
     cfg.load_from = f'run/{name}'
     assert 'lies in the working directory' in refused(lambda: api.train(cfg), place)
+    (place / 'start.pth').symlink_to(place / cfg.load_from)
+    cfg.update(load_from='start.pth', work_dir=f'{place}/run/../run')
+    assert 'lies in the working directory' in refused(lambda: api.train(cfg), place)
     cfg.resume = True
     check_run(cfg)
     cfg.update(resume=False, work_dir=str(place / 'other'))

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from argparse import Namespace
 from collections import OrderedDict, deque
 
 import numpy as np
@@ -139,3 +140,13 @@ def test_a_rebuilding_function_of_torch_can_not_change_a_stand_in(tmp_path):
     torch.save({'x': call}, tmp_path / 'a.pth')
     assert load_checkpoint_file(tmp_path / 'a.pth') == {'x': None}
     assert dict(vars(StandIn)) == before
+
+
+def test_the_arguments_of_other_training_scripts_are_left_out(tmp_path):
+    """timm, DINO and ConvNeXt save an ``argparse.Namespace`` beside their weights."""
+    args = Namespace(lr=0.1, layers=[1, dict(run=OrderedDict)])
+    state = dict(args=args, model=dict(weight=torch.ones(1)), again=args)
+    torch.save(state, tmp_path / 'a.pth')
+    loaded = load_checkpoint_file(tmp_path / 'a.pth')
+    assert loaded['args'] is None and loaded['again'] is None
+    assert torch.equal(loaded['model']['weight'], torch.ones(1))

@@ -22,6 +22,13 @@ def test_checkpoints_of_mmengine(tmp_path, ending):
     assert all(torch.equal(loaded['state_dict'][k], v) for k, v in STATE.items())
 
 
+def test_versions_of_modules_are_kept(tmp_path):
+    state = torch.nn.BatchNorm1d(3).state_dict()
+    save_weights(state, tmp_path / 'a.pth')
+    loaded = torch.load(tmp_path / 'a.pth', weights_only=True)['state_dict']
+    assert loaded._metadata == state._metadata
+
+
 def test_safetensors(tmp_path):
     file = tmp_path / 'a.safetensors'
     save_weights(STATE, file, META)

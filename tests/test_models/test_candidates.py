@@ -104,6 +104,17 @@ def test_any_prefix_is_found(tmp_path, state, prefix):
     assert torch.equal(taken, state['cls_token'])
 
 
+def test_an_average_with_its_counters_is_found(tmp_path, state):
+    """Detectors of the RT-DETR family nest it: ``ema.module``."""
+    ema = dict(module=state, updates=torch.tensor(30), warmups=2000)
+    content = dict(model=off_by(state, 1), ema=ema, last_epoch=3)
+    assert torch.equal(load(tmp_path / 'a.pth', content), state['cls_token'])
+    chosen = load(tmp_path / 'a.pth', content, key='model')
+    assert torch.equal(chosen, state['cls_token'] + 1)
+    named = load(tmp_path / 'a.pth', content, key='ema.module')
+    assert torch.equal(named, state['cls_token'])
+
+
 def test_the_average_of_mmengine_is_taken(tmp_path, state):
     """mmengine's EMAHook swaps the two in its checkpoints."""
     hook = dict(type='mmengine.EMAHook', momentum=0.5)

@@ -8,6 +8,7 @@ from measuring import measure_drawn, probe_digits
 from pretraining import pretrain
 from vit_tiny import load_backbone, save_backbone
 
+from mmdmlora.apis.outputs import check_output
 from mmdmlora.cli.errors import user_errors
 
 
@@ -29,7 +30,10 @@ def main() -> None:
         parser.error('--probe needs --out or --weights')
     torch.set_num_threads(args.threads)
     with user_errors():
+        if args.out:
+            check_output(args.out, '--out', endings=['.safetensors'])
         if args.contact_sheet:
+            check_output(args.contact_sheet, '--contact-sheet', endings=['.png'])
             save_contact_sheet(args.contact_sheet, args.seed)
         if args.weights and args.probe:
             accuracy = probe_digits(load_backbone(args.weights))

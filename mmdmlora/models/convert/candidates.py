@@ -1,6 +1,6 @@
 """Choosing among what a checkpoint holds: raw or averaged, student or teacher.
 
-A candidate is a state dict, at the top of the file or below one of its keys, or the part
+A candidate is a state dict, at the top of the file or below one or two keys, or the part
 of a state dict below a prefix. Of several the most preferred is taken:
 
 1. averages: ``state_dict_ema``, ``model_ema`` and whatever else has ``ema`` as a word. In
@@ -114,14 +114,20 @@ def read_preferred(
 
 
 def state_dicts(checkpoint: Mapping[str, Any]) -> dict[str, State]:
-    """The tensors of a checkpoint below each of its keys; its own below ``''``."""
+    """The tensors of a checkpoint: its own as ``''``, those below a key as ``model``.
+
+    One level deeper counts too, as ``ema.module``, where detectors keep their average.
+    """
     found = {'': _tensors(checkpoint)}
-    found |= {
-        key: _tensors(value)
-        for key, value in checkpoint.items()
-        if isinstance(key, str) and isinstance(value, Mapping)
-    }
+    for key, value in _mappings(checkpoint):
+        found[key] = _tensors(value)
+        found |= {f'{key}.{name}': _tensors(inner) for name, inner in _mappings(value)}
     return {key: state for key, state in found.items() if state}
+
+
+def _mappings(value: Mapping) -> list[tuple[str, Mapping]]:
+    items = value.items()
+    return [(k, v) for k, v in items if isinstance(k, str) and isinstance(v, Mapping)]
 
 
 def prefixes_of(state: Iterable[str], names: set[str]) -> dict[str, int]:
@@ -218,7 +224,7 @@ def _without_tensors(checkpoint: Mapping[str, Any]) -> str:
     deeper = list(_deep_names(checkpoint))
     if deeper:
         return (
-            f'its tensors lie deeper than one key, first {deeper[:3]}. Save the state '
+            f'its tensors lie deeper than two keys, first {deeper[:3]}. Save the state '
             'dict alone.'
         )
     return f'it holds no tensors. Its keys are {[str(key) for key in checkpoint][:10]}.'
