@@ -197,10 +197,10 @@ def find_part(base: Path, kind: str, parts: dict[str, str]) -> Path:
         return file
     others = {name: part for name, part in parts.items() if name != kind}
     known = [
-        each.stem
-        for each in sorted(file.parent.glob('*.py'))
-        if (kind != 'task' or _is_whole_task(each))
-        and _fit(base, **others, **{kind: each.stem})
+        name
+        for name in sorted(each.stem for each in file.parent.glob('*.py'))
+        if (kind != 'task' or _is_whole_task(file.with_stem(name)))
+        and _fit(base, **others, **{kind: name})
     ]
     raise ValueError(f'no {kind} is named {file.stem!r}. Known are: {", ".join(known)}.')
 

@@ -7,10 +7,13 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmdmlora.apis.compose import config_text, load_config
+from mmdmlora.apis.compose import compose, config_text, load_config
 from mmdmlora.apis.tuned import TUNED, tuned
+from mmdmlora.data_settings import innermost_datasets
 from mmdmlora.datasets.tasks import BENCHMARKS, find_task
 from mmdmlora.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
+from tests.tiny import wrapped
+from tests.wrapped_data import WRAPPERS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FILES = sorted(
@@ -291,3 +294,53 @@ def test_a_childs_hooks_do_not_drop_the_parents(tmp_path):
 def test_names_that_compose_nothing(name, message):
     with pytest.raises(ValueError, match=message):
         load_config(CONFIGS / name)
+
+
+def bases(task: str) -> dict:
+    """The merged bases of an experiment, as a config file has them."""
+    parts = ('backbones/vit-tiny', 'methods/lora', f'tasks/{task}')
+    lines = [f"'{CONFIGS}/_base_/{part}.py'," for part in parts]
+    return Config.fromstring(f'_base_ = [{"".join(lines)}]', '.py').to_dict()
+
+
+@pytest.mark.parametrize('wrap', WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize('task', ['vtab-dtd', 'fgvc-cub'])
+def test_wrapped_data_sets_get_their_task_and_pipeline(task, wrap):
+    base = bases(task)
+    plain = compose(base)['train_dataloader']['dataset']
+    base['train_dataloader']['dataset'] = wrap(base['train_dataloader']['dataset'])
+    outer = compose(base)['train_dataloader']['dataset']
+    assert 'pipeline' not in outer
+    for dataset in innermost_datasets(outer).values():
+        assert dataset == plain
+
+
+def known(name: str) -> list[str]:
+    with pytest.raises(ValueError) as error:
+        load_config(CONFIGS / name)
+    return str(error.value).rpartition('Known are: ')[2].rstrip('.').split(', ')
+
+
+def test_known_tasks_are_whole():
+    for name in ('lora/vit-tiny_nothing.py', *(f'lora/vit-tiny_{t}.py' for t in BASES)):
+        assert known(name) == TASKS
+
+
+def test_known_parts_fit_together():
+    vpt = [m for m in PARTS['methods'] if m.startswith('vpt')]
+    others = [b for b in PARTS['backbones'] if b != 'convnext-b']
+    assert set(PARTS['methods']) - set(known('none/convnext-b_digits.py')) == {*vpt}
+    assert known('none/swin-b_digits.py') == PARTS['methods']
+    assert known('none/none_digits.py') == PARTS['methods']
+    assert known('vpt-shallow/none_digits.py') == others
+    assert known('lora/none_digits.py') == PARTS['backbones']
+
+
+@pytest.mark.parametrize('backbone', ['vit', 'swin', 'convnext', 'timm'])
+def test_prompts_need_tokens(backbone):
+    """What has_tokens says of the backbones that the configs have."""
+    if backbone != 'convnext':
+        wrapped('VPTModel', backbone)
+        return
+    with pytest.raises(ValueError, match='ConvNeXt'):
+        wrapped('VPTModel', backbone)

@@ -146,3 +146,13 @@ def test_the_average_is_converted_unless_told(tmp_path):
         assert result.returncode == 0, result.stderr
         written = torch.load(out, weights_only=True)['state_dict']
         assert torch.equal(written['cls_token'], state['cls_token'] + amount)
+
+
+def test_both_files_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    source, _ = build('swin')
+    save_file(source.state_dict(), tmp_path / 'swin.safetensors')
+    convert_file('~/swin.safetensors', '~/out.pth')
+    assert (tmp_path / 'out.pth').is_file()
+    with pytest.raises(ValueError, match='exists'):
+        convert_file('~/swin.safetensors', '~/out.pth')

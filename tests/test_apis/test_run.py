@@ -234,3 +234,20 @@ def test_folder_is_looked_at_before_anything_is_built(tmp_path):
             action()
     with pytest.raises(ValueError, match='is a file, no folder.*OUT'):
         api.merge(cfg, 'none.pth', str(tmp_path / 'file' / 'merged.pth'))
+
+
+def test_files_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    """Training, test and merge, called from Python."""
+    monkeypatch.setenv('HOME', str(tmp_path))
+
+    def settings():
+        cfg = experiment('~/run', default_scope='mmdmlora')
+        cfg.train_cfg.max_epochs = 2
+        cfg.default_hooks.pruning.update(interval=0.25)
+        return cfg
+
+    api.train(settings())
+    assert (tmp_path / 'run/epoch_2.pth').is_file()
+    api.test(settings(), '~/run/epoch_2.pth')
+    assert api.merge(settings(), '~/run/epoch_2.pth', '~/m.pth') == tmp_path / 'm.py'
+    assert (tmp_path / 'm.pth').is_file()

@@ -40,9 +40,11 @@ class NumClassCheckHook(Hook):
             self._check(runner, runner.val_dataloader, 'validation')
 
     def before_val(self, runner: Runner) -> None:
+        self._check_one_hot(runner)
         self._check(runner, runner.val_dataloader, 'validation')
 
     def before_test(self, runner: Runner) -> None:
+        self._check_one_hot(runner)
         self._check(runner, runner.test_dataloader, 'test')
 
     @staticmethod

@@ -18,6 +18,7 @@ from mmdmlora.datasets import LoadImageFromFile, VTAB1k
 from mmdmlora.datasets.images.faults import find_file_fault
 from mmdmlora.engine.export import stock_config
 from tests.trees import make_vtab_task
+from tests.wrapped_data import WRAPPERS
 
 KINDS = ('JPEG', 'PNG', 'BMP', 'WEBP', 'TIFF', 'PPM')
 
@@ -187,6 +188,16 @@ def test_an_exported_config_has_mmcvs(tmp_path):
         )
         types = [step.type for step in stock.test_dataloader.dataset.pipeline]
         assert types == ['LoadImageFromFile', 'PackInputs']
+
+
+@pytest.mark.parametrize('wrap', WRAPPERS.values(), ids=WRAPPERS)
+def test_an_exported_config_has_the_pipeline_of_wrapped_data(wrap):
+    dataset = dict(type='VTAB1k', pipeline=[dict(type='PackInputs')])
+    stock = stock_config(
+        Config(dict(model=dict(), test_dataloader=dict(dataset=wrap(dataset))))
+    )
+    types = [step.type for step in stock.test_dataloader.dataset.pipeline]
+    assert types == ['LoadImageFromFile', 'PackInputs']
 
 
 def test_a_runner_builds_ours_from_the_scope_of_the_config(tmp_path):

@@ -120,5 +120,7 @@ def test_labels_of_the_right_length_are_mixed(tmp_path, inside):
 def test_one_hot_labels_without_mixing(tmp_path):
     cfg = config(tmp_path, epochs=1, hooks=CHECK)
     cfg.data_preprocessor.to_onehot = True
-    with pytest.raises(ValueError, match='data_preprocessor.num_classes=None'):
-        Runner.from_cfg(cfg).train()
+    run = Runner.from_cfg(cfg)
+    for action in (run.train, run.val, run.test):
+        with pytest.raises(ValueError, match='data_preprocessor.num_classes=None'):
+            action()
