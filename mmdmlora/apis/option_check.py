@@ -63,7 +63,8 @@ def _remedy(config: Config, name: str, rest: list[str]) -> str:
         return 'Leave it out.'
     if not places:
         return 'Change it in the file of the config.'
-    return f'Set {" and ".join(".".join([place, *rest]) for place in places)}.'
+    keys = ', '.join('.'.join([place, *rest]) for place in places)
+    return f'Set {keys}{" together" if len(places) > 1 else ""}.'
 
 
 def _places(config: Config, name: str) -> Iterator[str]:

@@ -331,7 +331,7 @@ def test_known_parts_fit_together():
     others = [b for b in PARTS['backbones'] if b != 'convnext-b']
     assert set(PARTS['methods']) - set(known('none/convnext-b_digits.py')) == {*vpt}
     assert known('none/swin-b_digits.py') == PARTS['methods']
-    assert known('none/none_digits.py') == PARTS['methods']
+    assert known('none/none_digits.py') == PARTS['backbones']
     assert known('vpt-shallow/none_digits.py') == others
     assert known('lora/none_digits.py') == PARTS['backbones']
 

@@ -35,7 +35,7 @@ def pets():
         ('train_pipeline.0.scale', 'Set train_dataloader.dataset.pipeline.0.scale'),
         (
             'test_pipeline',
-            'Set val_dataloader.dataset.pipeline and test_dataloader.dataset.pipeline',
+            'val_dataloader.dataset.pipeline, test_dataloader.dataset.pipeline together',
         ),
         ('lr', r'Set optim_wrapper.optimizer.lr\.'),
         ('max_epochs', 'Set train_cfg.max_epochs'),
@@ -70,7 +70,7 @@ def test_names_of_a_stock_config_that_were_copied():
         ('epochs', 'Change it in the file of the config.'),
         (
             'num_classes',
-            'Set data_preprocessor.num_classes and model.head.num_classes.',
+            'Set data_preprocessor.num_classes, model.head.num_classes together.',
         ),
     ):
         with pytest.raises(ValueError, match=rf'{re.escape(remedy)}$'):
@@ -80,7 +80,13 @@ def test_names_of_a_stock_config_that_were_copied():
 def keys_for(cfg, option):
     with pytest.raises(ValueError) as error:
         check_options(cfg, [option])
-    return str(error.value).rpartition('Set ')[2].rstrip('.').split(' and ')
+    return (
+        str(error.value)
+        .rpartition('Set ')[2]
+        .rstrip('.')
+        .removesuffix(' together')
+        .split(', ')
+    )
 
 
 def test_the_keys_for_input_size_train_at_that_size(composed):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 from tests.test_reliability.tool import DMLORA, contents, train
 
@@ -66,6 +68,13 @@ def _without_processes(folder: Path) -> str:
     return message
 
 
+def _without_launcher(folder: Path) -> str:
+    with mock.patch.dict(os.environ, RANK='0', WORLD_SIZE='2'):
+        message = train(folder)
+    assert not list(folder.rglob('*.pth'))
+    return message
+
+
 OPTIONS = (
     'model.backbone.rank=0',
     'model.backbone.rank=97',
@@ -78,6 +87,8 @@ OPTIONS = (
     'modle.backbone.rank=4',
     'method.rank=4',
     'num_classes=7',
+    'input_size=64',
+    'train_pipeline=[]',
     'model.head.num_classes=7',
     'model.backbone.learn_scale=False',
     'default_hooks.branch_pruning.interval=20',
@@ -107,6 +118,7 @@ CASES = {f'`{option}`': _setting(option) for option in OPTIONS} | {
     '`optim_wrapper.optimizer.lr=1e20` after an epoch of training': _learning_rate,
     '`default_hooks.checkpoint.save_best=accuracy/top5`': _best_of_nothing,
     '`launcher=pytorch` without torchrun': _without_processes,
+    'torchrun without `--launcher`': _without_launcher,
     "a target `type='qkvv'`": _targets("[dict(type='qkvv')]"),
     "a target `type='ln1'`": _targets("[dict(type='ln1')]"),
     "a target `type='('`": _targets("[dict(type='(', rank=1)]"),
