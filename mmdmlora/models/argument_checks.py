@@ -18,9 +18,9 @@ def is_count(value: Any) -> bool:
 
 def is_rate(value: Any) -> bool:
     """Whether it is a number in [0, 1)."""
-    return isinstance(value, Real) and 0 <= value < 1
+    return isinstance(value, Real) and 0 <= float(value) < 1
 
 
 def is_scale(value: Any) -> bool:
     """Whether it is a positive number that single precision can hold."""
-    return isinstance(value, Real) and SMALLEST <= value <= LARGEST
+    return isinstance(value, Real) and SMALLEST <= float(value) <= LARGEST

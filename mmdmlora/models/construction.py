@@ -56,13 +56,13 @@ def _take_pretrained(config: dict) -> dict | None:
     """Take what loads weights out of a config's ``init_cfg``, alone or in a list."""
     init_cfg = config.get('init_cfg')
     entries = init_cfg if isinstance(init_cfg, list | tuple) else [init_cfg]
-    found = [entry for entry in entries if _is_pretrained(entry)]
+    found: list[dict] = [entry for entry in entries if _is_pretrained(entry)]
     if not found:
         return None
     if len(found) > 1:
         raise ValueError(
             f'init_cfg names {len(found)} files of weights: leave one of '
-            f'{[entry.get("checkpoint") for entry in found]}.'
+            f'{[entry["checkpoint"] for entry in found]}.'
         )
     rest = [entry for entry in entries if entry is not found[0]]
     # A factory of another library doesn't know the key.

@@ -133,9 +133,10 @@ def read_pairs(
         for part, adapter in enumerate(layer.adapters.values()):
             kinds = []
             for kind, branches in enumerate((adapter.down, adapter.up)):
-                places = [0] if paths[2] is None else paths[2][kind][:, part].int()
-                if isinstance(places, Tensor):
-                    places = places.argmax(1).tolist()
+                routing = paths[2]
+                places = [0]
+                if routing is not None:
+                    places = routing[kind][:, part].int().argmax(1).tolist()
                 slots = paths[kind][part]
                 kinds.append([_index(slots[place], branches) for place in places])
             pairs[next(names)] = list(zip(*kinds, strict=True))

@@ -59,6 +59,18 @@ class Draws(nn.Module):
         ``(adapters, n)``, bool.
     """
 
+    seed: Tensor
+    step: Tensor
+    down_active: Tensor
+    up_active: Tensor
+    _known: Writes | list[bytes] | None
+    _history: deque[tuple[Interval, list[Paths]]]
+    _last_repeat: Recomputation | None
+    _leftovers: LeftoverGradients | None
+    _inputs: Sequence[Any] | None
+    _current: list[Paths] | None
+    _fixed: list[Paths] | None
+
     def __init__(
         self, layers: Mapping[str, AdaptedLayer], seed: int, mode: str = 'batch'
     ) -> None:
@@ -219,15 +231,11 @@ class Draws(nn.Module):
         return [buffer.numpy().tobytes() for buffer in buffers]
 
     def _forget(self) -> None:
-        self._known: Writes | list[bytes] | None = None
-        self._history: deque[tuple[Interval, list[Paths]]] = deque(maxlen=REMEMBERED)
-        self._last_repeat: Recomputation | None = None
-        self._leftovers: LeftoverGradients | None = None
+        self._known = self._last_repeat = self._leftovers = None
+        self._history = deque(maxlen=REMEMBERED)
         self._stand_ins = StandIns()
-        self._inputs: Sequence[Any] | None = None
-        self._current: list[Paths] | None = None
+        self._inputs = self._current = self._fixed = None
         self._fixes = False
-        self._fixed: list[Paths] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in PASSING}

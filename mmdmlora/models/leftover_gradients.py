@@ -31,7 +31,7 @@ class LeftoverGradients:
         self._made: dict[nn.Parameter, tuple[int, int]] = {}
         self._task = -1
 
-    def watch(self, output: Any, used: Iterable[nn.Parameter]) -> None:
+    def watch(self, output: Any, used: Iterable[Tensor]) -> None:
         """Act once the backward of a forward runs.
 
         Args:
@@ -62,8 +62,8 @@ class LeftoverGradients:
         Variable._execution_engine.queue_callback(self._after_backward)
 
     def _after_backward(self) -> None:
-        self._suspects = {p for p in self._suspects if p.grad is not None}
-        self._made = {p: _state(p.grad) for p in self._suspects}
+        self._made = {p: _state(p.grad) for p in self._suspects if p.grad is not None}
+        self._suspects = set(self._made)
 
 
 def _state(gradient: Tensor) -> tuple[int, int]:

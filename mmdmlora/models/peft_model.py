@@ -72,7 +72,7 @@ class PEFTModel(TrainedState):
         self._adapters: dict[str, nn.Module] = {}
 
     @property
-    def adapters(self) -> dict[str, nn.Module]:
+    def adapters(self) -> dict[str, Any]:
         """The inserted modules by name: the path of the layer that each one adapts."""
         return self._adapters
 

@@ -55,7 +55,9 @@ def now() -> int:
     if torch.is_inference_mode_enabled():
         return -1
     with torch.enable_grad():
-        return _LEAF.view(()).grad_fn._sequence_nr()
+        node = _LEAF.view(()).grad_fn
+        assert node is not None
+        return node._sequence_nr()
 
 
 def current_recomputation() -> Recomputation | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -155,7 +155,7 @@ def _keep_trained(
         state_dict[prefix + FINGERPRINT] = frozen.clone()
 
 
-def _forgive_frozen(model: TrainedState, incompatible: NamedTuple) -> None:
+def _forgive_frozen(model: TrainedState, incompatible: Any) -> None:
     """Load hook: a backbone may drop tables from what it loads, then miss them."""
     missing: list[str] = incompatible.missing_keys
     missing[:] = [name for name in missing if name not in model._not_awaited]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,11 +42,13 @@ class AdaptedLayer(InsertedLayer):
             nothing is drawn there.
     """
 
+    adapters: Mapping[str, MixLoRA]
+
     def __init__(
         self, layer: nn.Linear | nn.Conv2d, adapters: dict[str, MixLoRA]
     ) -> None:
         super().__init__(layer)
-        self.adapters = nn.ModuleDict(adapters)
+        self.adapters = nn.ModuleDict(adapters)  # type: ignore[assignment]
         self.is_conv = isinstance(layer, nn.Conv2d)
         self.paths: Paths | None = None
         self.draws: Draws | None = None

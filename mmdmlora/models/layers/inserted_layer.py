@@ -23,6 +23,8 @@ class InsertedLayer(nn.Module):
         The layer's constants, such as ``in_features``, are read from it.
     """
 
+    original: nn.Linear | nn.Conv2d
+
     def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
         self.original = layer

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import Function, FunctionCtx
+from torch.autograd.function import Function
 
 
 class Rows(NamedTuple):
@@ -99,7 +99,7 @@ class _LowRankUpdate(Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         y: Tensor,
         rows: tuple[Rows, ...],
         branches: int,
@@ -125,11 +125,13 @@ class _LowRankUpdate(Function):
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, z, *matrices = ctx.saved_tensors
         downs, ups, scales = _groups(matrices, len(ctx.rows), ctx.branches)
         widths = [ctx.branches * group[0].shape[0] for group in downs]
-        grad_hidden, grad_ups, grad_scales = [], [], []
+        grad_hidden: list[Tensor] = []
+        grad_ups: list[Tensor] = []
+        grad_scales: list[Tensor] = []
         for p, (part, hidden) in enumerate(
             zip(ctx.rows, z.split(widths, 1), strict=True)
         ):

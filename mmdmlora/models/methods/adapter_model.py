@@ -59,7 +59,7 @@ class AdapterModel(PEFTModel):
             raise ValueError(f'placement={placement!r} is none of {[*PLACEMENTS]}.')
         super().__init__(module)
         settings = dict(dim=dim, drop_rate=drop_rate)
-        targets = find_places(self.module, PLACEMENTS[placement], targets, settings)
+        found = find_places(self.module, PLACEMENTS[placement], targets, settings)
 
         def adapted(target: Target) -> LayerWithAdapter:
             layer = target.layer
@@ -71,5 +71,5 @@ class AdapterModel(PEFTModel):
             ).to(layer.weight)
             return LayerWithAdapter(layer, adapter)
 
-        layers = self._insert(targets, adapted)
+        layers = self._insert(found, adapted)
         self._register({name: layer.adapter for name, layer in layers.items()})

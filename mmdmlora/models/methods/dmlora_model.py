@@ -77,6 +77,8 @@ class DMLoRAModel(LowRankModel):
         DMLoRA (ECCV 2024), supplement Sec. 2 and 9. Per-image draws are this project's.
     """
 
+    draws: Draws
+
     def __init__(
         self,
         module: dict | nn.Module,

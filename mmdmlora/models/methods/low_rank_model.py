@@ -63,7 +63,10 @@ class LowRankModel(PEFTModel):
         scales = self.scale_parameters()
         apart = {id(scale) for scale in scales}
         others = [p for p in self.trainable_parameters() if id(p) not in apart]
-        groups = [dict(params=others), dict(params=scales, weight_decay=0.0)]
+        groups: list[dict[str, Any]] = [
+            dict(params=others),
+            dict(params=scales, weight_decay=0.0),
+        ]
         return [group for group in groups if group['params']]
 
     def scales(self) -> dict[str, float]:

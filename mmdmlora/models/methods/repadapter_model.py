@@ -69,6 +69,6 @@ class RepAdapterModel(PEFTModel):
             ).to(layer.weight)
             return RepAdaptedLayer(layer, adapter)
 
-        targets = find_places(self.module, places, targets, settings)
-        layers = self._insert(targets, adapted)
+        found = find_places(self.module, places, targets, settings)
+        layers = self._insert(found, adapted)
         self._register({name: layer.adapter for name, layer in layers.items()})
