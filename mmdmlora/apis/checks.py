@@ -39,7 +39,8 @@ def check_writable(folder: str | Path, remedy: str) -> None:
 
 def pretrained_backbone(config: Config) -> dict:
     """The settings of the backbone itself, without wrappers; empty if there is none."""
-    backbone = (config.get('model') or {}).get('backbone') or {}
+    model = config.get('model') or {}
+    backbone = model if 'model_name' in model else model.get('backbone') or {}
     while isinstance(backbone.get('module'), dict):
         backbone = backbone['module']
     return backbone

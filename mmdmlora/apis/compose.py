@@ -65,11 +65,12 @@ def compose(base: dict, **changes) -> dict:
         added['default_hooks'] = _merged(_merged(base, hooks), changes)['default_hooks']
     model = settings['model']
     num_classes = task.num_classes if task else settings['num_classes']
-    added['model'] = dict(
-        model,
-        backbone=dict(module=model['backbone'], **settings['method']),
-        head=dict(model['head'], num_classes=num_classes),
-    )
+    if 'backbone' in model:
+        wrapped = dict(module=model['backbone'], **settings['method'])
+        head = dict(model['head'], num_classes=num_classes)
+        added['model'] = dict(model, backbone=wrapped, head=head)
+    else:  # a classifier of timm
+        added['model'] = dict(model, num_classes=num_classes, method=settings['method'])
     for name in LOADERS:
         if settings.get(name) is not None:
             added[name] = _loader(name, settings, task)
@@ -115,15 +116,19 @@ def places_of(name: str, config: Config) -> list[str] | None:
         return None
     if name in ('task', 'benchmark', 'group'):
         return []
-    if name in ('method', 'structured_hooks'):
-        return ['model.backbone' if name == 'method' else 'default_hooks']
+    model, place = config.model, 'model'
+    if 'backbone' in model:
+        model, place = model.backbone.module, 'model.backbone.module'
+    if name == 'method':
+        return ['model.method' if place == 'model' else 'model.backbone']
+    if name == 'structured_hooks':
+        return ['default_hooks']
     if name in ('train_pipeline', 'test_pipeline'):
         loaders = LOADERS[:1] if name == 'train_pipeline' else LOADERS[1:]
         return [f'{place}.pipeline' for place in dataset_settings(config, loaders)]
     if name != 'input_size':
         return None
-    has_size = 'img_size' in config.model.backbone.module
-    return ['model.backbone.module.img_size'] * has_size + [
+    return [f'{place}.img_size'] * ('img_size' in model) + [
         f'{place}.pipeline.{index}.{SIZES[step["type"]][0]}'
         for place, dataset in dataset_settings(config).items()
         for index, step in enumerate(dataset.pipeline)
@@ -152,7 +157,7 @@ def load_config(path: str | Path) -> Config:
 
     Args:
         path: A config file, or ``<configs>/<method>/<backbone>_<task>.py`` whose three
-            parts exist in ``<configs>/_base_``.
+            parts exist in ``<configs>/_base_``. The backbone may be ``timm/<name>``.
 
     Raises:
         ValueError: If there is no such file and a part of the name is unknown; the
@@ -165,19 +170,36 @@ def load_config(path: str | Path) -> Config:
 
 
 def _composed(path: Path) -> Config:
-    base = path.parent.parent / '_base_'
+    is_timm = path.parent.name == 'timm'
+    folder = path.parent.parent if is_timm else path.parent
+    base = folder.parent / '_base_'
     if path.suffix != '.py' or not base.is_dir() or '_' not in path.stem:
         raise ValueError(
             f'there is no config {str(path)!r}. Configs are named '
             'configs/<method>/<backbone>_<task>.py.'
         )
-    backbone, task = path.stem.split('_', maxsplit=1)
-    parts = dict(backbone=backbone, method=path.parent.name, task=task)
+    if is_timm:
+        backbone, task = _split_timm(path.stem, base)
+    else:
+        backbone, task = path.stem.split('_', maxsplit=1)
+    parts = dict(backbone=backbone, method=folder.name, task=task)
     for kind in parts:
-        find_part(base, kind, parts)
+        if kind != 'backbone' or not is_timm:
+            find_part(base, kind, parts)
     text = config_text(**parts).replace("'../", f"'{base.parent.resolve()}/")
     composed = Config.fromstring(text, '.py')
     return Config(composed.to_dict(), cfg_text=text, filename=str(path))
+
+
+def _split_timm(stem: str, base: Path) -> tuple[str, str]:
+    """A model's name in timm, which has underscores, and the longest task behind it."""
+    names = {file.stem for file in (base / 'tasks').glob('*.py')}
+    words = stem.split('_')
+    for count in range(1, len(words)):
+        task = '_'.join(words[count:])
+        if task in names:
+            return f'timm/{"_".join(words[:count])}', task
+    return f'timm/{"_".join(words[:-1])}', words[-1]
 
 
 def find_part(base: Path, kind: str, parts: dict[str, str]) -> Path:
@@ -223,16 +245,19 @@ def config_text(method: str, backbone: str, task: str) -> str:
 
     Args:
         method: A file of ``configs/_base_/methods``.
-        backbone: A file of ``configs/_base_/backbones``.
+        backbone: A file of ``configs/_base_/backbones``, or ``timm/<name>``.
         task: A file of ``configs/_base_/tasks``.
     """
     experiment = f'{backbone}_{task}'
-    imports, changes = '', ''
-    if tuned(method, experiment):
+    file, imports, changes = f"\n    '../_base_/backbones/{backbone}.py',", '', ''
+    if backbone.startswith('timm/'):
+        file = ''
+        imports = 'from mmdmlora.apis.timm_backbone import timm_backbone\n'
+        changes = f', **timm_backbone({backbone.removeprefix("timm/")!r})'
+    elif tuned(method, experiment):
         imports = 'from mmdmlora.apis.tuned import tuned\n'
         changes = f', **tuned({method!r}, {experiment!r})'
-    return f"""_base_ = [
-    '../_base_/backbones/{backbone}.py',
+    return f"""_base_ = [{file}
     '../_base_/methods/{method}.py',
     '../_base_/tasks/{task}.py',
 ]

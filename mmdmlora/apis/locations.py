@@ -33,8 +33,8 @@ def find_config(name: str | Path) -> Path:
 
     A path to a file, or into a folder of configs (one that has ``_base_``), means itself.
     Any other name means a config that comes with the package:
-    ``<method>/<backbone>_<task>``, also with ``configs/`` before it. The ending ``.py``
-    may be left out everywhere.
+    ``<method>/<backbone>_<task>`` or ``<method>/timm/<name>_<task>``, also with
+    ``configs/`` before it. The ending ``.py`` may be left out everywhere.
 
     Args:
         name (str | Path): What the user wrote.
@@ -48,7 +48,9 @@ def find_config(name: str | Path) -> Path:
     for candidate in (path, file):
         if candidate.is_file():
             return candidate
-    if (path.parent.parent / '_base_').is_dir():
+    folder = path.parent.parent if path.parent.name == 'timm' else path.parent
+    if (folder.parent / '_base_').is_dir():
         return file
     parts = file.parts[file.parts[0] == 'configs' :]
-    return config_root().joinpath(*parts) if len(parts) == 2 else path
+    is_name = len(parts) == 2 + (folder != path.parent)
+    return config_root().joinpath(*parts) if is_name else path

@@ -48,7 +48,8 @@ def read_config(args: Namespace) -> Config:
     if args.work_dir:
         config.work_dir = args.work_dir
     elif config.get('work_dir') is None:
-        config.work_dir = str(Path('work_dirs') / path.parent.name / path.stem)
+        folders = path.parts[-3:-1] if path.parent.name == 'timm' else path.parts[-2:-1]
+        config.work_dir = str(Path('work_dirs', *folders, path.stem))
     if args.data_root:
         for dataset in dataset_settings(config).values():
             dataset['data_root'] = args.data_root

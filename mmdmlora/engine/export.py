@@ -18,6 +18,7 @@ from mmdmlora.io import (
 )
 from mmdmlora.models.merging import merge_model
 from mmdmlora.models.peft_model import PEFTModel
+from mmdmlora.models.timm_classifier import TimmClassifier
 from mmdmlora.registry import DATASETS, MODELS, TRANSFORMS
 
 PACKAGE = 'mmdmlora'
@@ -168,4 +169,7 @@ def _unwrapped(node: object, scope: str) -> object:
             backbone = copy.deepcopy(node['module'])
             backbone.pop('init_cfg', None)
             return _unwrapped(backbone, scope)
+    if 'method' in node and _find_own(node.get('type'), MODELS, scope) is TimmClassifier:
+        node = {k: v for k, v in node.items() if k not in ('method', 'init_cfg')}
+        return dict(node, type='mmpretrain.TimmClassifier', pretrained=False)
     return {k: _unwrapped(v, scope) for k, v in node.items()}

@@ -13,6 +13,7 @@ from .methods.repadapter_model import RepAdapterModel
 from .methods.vpt_model import VPTModel
 from .peft_model import PEFTModel, find_wrappers
 from .plain_schedules import BranchPruningSchedule, LearningScalarSchedule
+from .timm_classifier import TimmClassifier
 from .wrap import wrap
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     'LoRAModel',
     'PEFTModel',
     'RepAdapterModel',
+    'TimmClassifier',
     'VPTModel',
     'find_wrappers',
     'merge_model',

@@ -79,5 +79,6 @@ class NumClassCheckHook(Hook):
 
 
 def _num_classes(runner: Runner) -> int | None:
-    """The number of classes of the head; None without a head that has one."""
-    return getattr(getattr(unwrapped(runner.model), 'head', None), 'num_classes', None)
+    """The number of classes of the head, or of the model; None if neither has one."""
+    model = unwrapped(runner.model)
+    return getattr(getattr(model, 'head', model), 'num_classes', None)
