@@ -110,7 +110,9 @@ def stock_config(config: Config) -> Config:
     loader = source.get('test_dataloader') or source.get('val_dataloader')
     if loader and _has_own(loader['dataset'], scope):
         innermost, *_ = innermost_datasets(loader['dataset']).values()
-        pipeline = innermost.get('pipeline', [])
+        pipeline = [dict(type=LOADING)] + [
+            step for step in innermost.get('pipeline', []) if not _loads_images(step)
+        ]
         dataset = dict(type='CustomDataset', data_root='data', pipeline=pipeline)
         stock['test_dataloader'] = dict(dataset=dataset)
     elif loader:
@@ -125,6 +127,12 @@ def _foreign_imports(imports: dict) -> dict:
     modules = [modules] if isinstance(modules, str) else modules
     foreign = [m for m in modules if m.split('.')[0] != PACKAGE]
     return dict(imports, imports=foreign) if foreign else {}
+
+
+def _loads_images(step: dict) -> bool:
+    kind = step['type']
+    name = kind if isinstance(kind, str) else kind.__name__
+    return name.rpartition('.')[2] == LOADING
 
 
 def _find_own(kind: object, registry: Registry, scope: str) -> object:

@@ -96,8 +96,8 @@ class PruningPlan:
     def __post_init__(self) -> None:
         if not (isinstance(self.interval, Real) and self.interval > 0):
             raise ValueError(
-                f'interval={self.interval} is no positive number: give steps as a whole '
-                'number, or a fraction of the run such as 0.1.'
+                f'interval={self.interval} is no positive number: give epochs (or '
+                'iterations) as a whole number, or a fraction of the run such as 0.1.'
             )
         for name in ('num_pruned', 'min_branches'):
             value = getattr(self, name)
