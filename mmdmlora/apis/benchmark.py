@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from mmdmlora.quiet_log import quiet_log
 from mmdmlora.registry import MODELS
 
 # Every method under the name that the command line takes. All adapt q and v at rank 8;
@@ -74,7 +75,8 @@ class Trainee:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         torch.manual_seed(0)
-        self.model = MODELS.build(copy.deepcopy(model)).to(device).train()
+        with quiet_log():
+            self.model = MODELS.build(copy.deepcopy(model)).to(device).train()
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, lr=1e-3, weight_decay=1e-4)
         self.timing = Timing(name, sum(p.numel() for p in self.trained))
