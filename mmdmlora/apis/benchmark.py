@@ -120,17 +120,17 @@ class Trainee:
             self.timing.step_bytes = torch.cuda.max_memory_allocated() - before
             return
         weights = {t.untyped_storage().data_ptr() for t in self.model.parameters()}
-        kept: dict[int, int] = {}
+        saved: dict[int, int] = {}
 
         def keep(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in weights:
-                kept[storage.data_ptr()] = storage.nbytes()
+                saved[storage.data_ptr()] = storage.nbytes()
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             self.step()
-        self.timing.step_bytes = sum(kept.values()) + self._state_bytes()
+        self.timing.step_bytes = sum(saved.values()) + self._state_bytes()
 
     def _state_bytes(self) -> int:
         """Gradients and optimizer states."""

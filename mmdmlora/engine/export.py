@@ -116,8 +116,10 @@ def stock_config(config: Config) -> Config:
         dataset = dict(type='CustomDataset', data_root='data', pipeline=pipeline)
         stock['test_dataloader'] = dict(dataset=dataset)
     elif loader:
-        kept = {key: source[key] for key in TEST_SETTINGS if source.get(key) is not None}
-        stock.update(kept, test_dataloader=loader)
+        settings = {
+            key: source[key] for key in TEST_SETTINGS if source.get(key) is not None
+        }
+        stock.update(settings, test_dataloader=loader)
     return Config(_with_stock_loading(stock, scope))
 
 

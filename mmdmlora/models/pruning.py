@@ -60,7 +60,7 @@ def _choose(
 
 def _fold(branches: nn.ParameterList, dropped: int, survivors: list[int]) -> None:
     """Shift the survivors so that their mean is the one with the dropped branch."""
-    kept = [branches[i] for i in survivors]
-    shift = (branches[dropped] - torch.stack(kept).mean(0)) / (len(kept) + 1)
-    for branch in kept:
+    remaining = [branches[i] for i in survivors]
+    shift = (branches[dropped] - torch.stack(remaining).mean(0)) / (len(remaining) + 1)
+    for branch in remaining:
         branch.add_(shift)
