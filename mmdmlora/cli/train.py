@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from mmdmlora.apis.run import train
+from mmdmlora.engine.launch import use_amp
 
 from .config_arguments import add_config_arguments, read_config
 
@@ -16,7 +17,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         help='go on from this checkpoint, by default the last in the working directory',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='train in mixed precision (needs a GPU)'
+        '--amp',
+        nargs='?',
+        const='default',
+        choices=['float16', 'bfloat16'],
+        help='train in mixed precision; without a value float16 on a GPU and bfloat16 on '
+        'a CPU',
     )
 
 
@@ -26,6 +32,5 @@ def run(args: Namespace) -> None:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
-        config.optim_wrapper.type = 'AmpOptimWrapper'
-        config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        use_amp(config, None if args.amp == 'default' else args.amp)
     train(config)

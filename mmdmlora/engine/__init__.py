@@ -1,5 +1,6 @@
 """Hooks and what else the Runner needs."""
 
+from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .export import save_merged, stock_config
 from .hooks import (
     AccumulatedGradientsHook,
@@ -15,7 +16,12 @@ from .hooks import (
     SummaryHook,
 )
 from .iter_loop import ResumableIterBasedTrainLoop
-from .launch import check_amp, drop_invalid_worker_options, prepare_distributed
+from .launch import (
+    check_amp,
+    drop_invalid_worker_options,
+    prepare_distributed,
+    use_amp,
+)
 from .optim_constructor import PEFTOptimWrapperConstructor
 from .required_hooks import required_hooks
 from .seeding import epoch_worker_init_fn
@@ -23,6 +29,7 @@ from .seeding import epoch_worker_init_fn
 __all__ = [
     'AccumulatedGradientsHook',
     'AdapterMonitorHook',
+    'BFloat16OptimWrapper',
     'BranchPruningHook',
     'CrashSafeCheckpointHook',
     'EpochSeedHook',
@@ -41,4 +48,5 @@ __all__ = [
     'required_hooks',
     'save_merged',
     'stock_config',
+    'use_amp',
 ]

@@ -5,13 +5,17 @@ PyTorch rejects without workers, and fails on mixed precision without a GPU by a
 assertion. Each function mends one of the three in the config.
 """
 
+import logging
 import os
 import subprocess
 from datetime import timedelta
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from torch import distributed
+
+from .bfloat16_optim_wrapper import has_fast_bfloat16
 
 WORKER_OPTIONS = ('persistent_workers', 'prefetch_factor')
 DDP = 'MMDistributedDataParallel'
@@ -157,8 +161,23 @@ def drop_invalid_worker_options(cfg: Config) -> None:
                 loader.pop(option, None)
 
 
+def use_amp(cfg: Config, dtype: str | None = None) -> None:
+    """Let a config train in mixed precision.
+
+    Args:
+        cfg (Config): The config; its ``optim_wrapper`` is changed.
+        dtype (str, optional): ``float16``, with the loss scaled, on a GPU only, or
+            ``bfloat16``. Defaults to the first on a GPU and to the other elsewhere.
+    """
+    if (dtype or ('bfloat16' if _without_gpu() else 'float16')) == 'bfloat16':
+        cfg.optim_wrapper.type = 'mmdmlora.BFloat16OptimWrapper'
+        return
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
 def check_amp(cfg: Config) -> None:
-    """Refuse mixed precision training where no GPU is.
+    """Refuse mixed precision that the machine lacks, and say where it is slow.
 
     Raises:
         ValueError: If the optimizer wrapper is ``AmpOptimWrapper`` without a GPU.
@@ -166,7 +185,14 @@ def check_amp(cfg: Config) -> None:
     name = _type_name(cfg.get('optim_wrapper') or {}, 'OptimWrapper')
     if name == 'AmpOptimWrapper' and _without_gpu():
         raise ValueError(
-            f'{name} needs a GPU, and PyTorch sees none. Train without --amp '
-            "(optim_wrapper.type='OptimWrapper'), or check the driver and "
-            'CUDA_VISIBLE_DEVICES.'
+            f'{name} needs a GPU, and PyTorch sees none. Train with --amp bfloat16 '
+            "(optim_wrapper.type='mmdmlora.BFloat16OptimWrapper') or without --amp, or "
+            'check the driver and CUDA_VISIBLE_DEVICES.'
+        )
+    if name == 'BFloat16OptimWrapper' and not has_fast_bfloat16():
+        print_log(
+            'This machine does not multiply bfloat16 matrices in hardware (a CPU needs '
+            'AMX or AVX-512 BF16): training without --amp is faster.',
+            logger='current',
+            level=logging.WARNING,
         )

@@ -14,6 +14,7 @@ from mmdmlora.engine import (
     drop_invalid_worker_options,
     launch,
     prepare_distributed,
+    use_amp,
 )
 from mmdmlora.engine.launch import WORLD_SIZES
 from tests.test_engine.toy_runner import NUM_SAMPLES, added_noise
@@ -205,3 +206,29 @@ def test_mixed_precision_needs_a_gpu(kind, monkeypatch):
     check_amp(Config({}))
     monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
     check_amp(cfg)
+
+
+@pytest.mark.parametrize(
+    'dtype, on_cpu, on_gpu',
+    [
+        (None, 'mmdmlora.BFloat16OptimWrapper', 'AmpOptimWrapper'),
+        ('bfloat16', 'mmdmlora.BFloat16OptimWrapper', 'mmdmlora.BFloat16OptimWrapper'),
+        ('float16', 'AmpOptimWrapper', 'AmpOptimWrapper'),
+    ],
+)
+def test_mixed_precision_fits_the_device(dtype, on_cpu, on_gpu, monkeypatch):
+    for device, expected in dict(cpu=on_cpu, cuda=on_gpu).items():
+        monkeypatch.setattr(launch, 'get_device', lambda device=device: device)
+        cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+        use_amp(cfg, dtype)
+        assert cfg.optim_wrapper.type == expected
+        assert ('loss_scale' in cfg.optim_wrapper) == (expected == 'AmpOptimWrapper')
+
+
+@pytest.mark.parametrize('is_fast', [True, False])
+def test_slow_bfloat16_is_said(is_fast, monkeypatch):
+    said = []
+    monkeypatch.setattr(launch, 'has_fast_bfloat16', lambda: is_fast)
+    monkeypatch.setattr(launch, 'print_log', lambda text, **options: said.append(text))
+    check_amp(Config(dict(optim_wrapper=dict(type='mmdmlora.BFloat16OptimWrapper'))))
+    assert len(said) == (not is_fast)
