@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import distributed
 
 from mmdmlora.engine import FiniteCheckHook, prepare_distributed
 from tests.test_engine.toy_runner import toy_config, toy_runner
@@ -158,6 +159,8 @@ def train_one_rank(out: Path, step: int) -> None:
     run = Runner.from_cfg(cfg)
     text = failure(run, SpoilHook(step, rank=1))
     (out / f'rank_{run.rank}').write_text(text)
+    # The threads of gloo must not outlive the interpreter.
+    distributed.destroy_process_group()
 
 
 if __name__ == '__main__':
