@@ -31,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument('--batch', type=int, default=Settings.batch, help='images a step')
     parser.add_argument(
-        '--steps', type=int, default=Settings.rounds, help='measured steps of each method'
+        '--steps', type=int, default=Settings.steps, help='measured steps of each method'
     )
     parser.add_argument(
         '--device',

@@ -25,7 +25,7 @@ class Settings:
         methods: See :mod:`~mmdmlora.apis.benchmark.methods`. The others are compared
             with the first.
         batch: Images a step.
-        rounds: Measured steps of each method.
+        steps: Measured steps of each method.
         device: ``cpu`` or a CUDA device.
         dtype: ``float32``, or ``bfloat16`` for autocast.
         is_compiled: Whether steps are timed with ``torch.compile``.
@@ -37,7 +37,7 @@ class Settings:
     backbone: str = 'vit-b16'
     methods: tuple[str, ...] = ('lora', 'dmlora')
     batch: int = 8
-    rounds: int = 20
+    steps: int = 20
     device: str = default_device()
     dtype: str = 'float32'
     is_compiled: bool = False
@@ -45,7 +45,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.methods:
             raise ValueError('methods must name at least one method, got none.')
-        for name in ('batch', 'rounds'):
+        for name in ('batch', 'steps'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}.')
         if self.dtype not in ('float32', 'bfloat16'):
@@ -56,9 +56,9 @@ class Settings:
         return (
             f'{self.backbone}, batch {self.batch}, {self.dtype}, '
             f'{"compiled" if self.is_compiled else "eager"}, '
-            f'{self.rounds} interleaved steps each, '
+            f'{self.steps} interleaved steps each, '
             f'{machine(torch.device(self.device))}, torch {torch.__version__}, '
-            f'{torch.get_num_threads()} threads'
+            f'threads: {torch.get_num_threads()}'
         )
 
 
@@ -100,7 +100,7 @@ def benchmark(
     ]
     # All models share the code of their classes, and so one count of compilations.
     with torch._dynamo.config.patch(recompile_limit=64 * (1 + len(steps))):
-        measured = measure_side_by_side([floor, *steps], settings.rounds, 2, progress)
+        measured = measure_side_by_side([floor, *steps], settings.steps, 2, progress)
     return rows(measured[0], measured[1:])
 
 

@@ -22,7 +22,7 @@ def test_a_table_a_file_and_a_plot(tmp_path, capsys):
         [*TINY, '--steps', '2', '--dtype', 'bfloat16', *files, '--methods', *methods]
     )
     header, _, *table = capsys.readouterr().out.splitlines()
-    for part in ('vit-tiny', 'batch 2', 'bfloat16', 'eager', 'torch ', 'threads'):
+    for part in ('vit-tiny', 'batch 2', 'bfloat16', 'eager', 'torch ', 'threads: '):
         assert part in header
     names = [line.split(' | ')[0].strip('| ') for line in table]
     assert names == ['method', '---', 'forward', *methods]
@@ -60,7 +60,7 @@ def test_units_of_the_table():
         (('--methods', 'lora', 'x'), "no method is named 'x'"),
         (('--backbone', 'x'), "no backbone is named 'x'"),
         (('--batch', '0'), 'batch must be at least 1, got 0'),
-        (('--steps', '-1'), 'rounds must be at least 1, got -1'),
+        (('--steps', '-1'), 'steps must be at least 1, got -1'),
         (('--device', 'x'), "'x' is no device"),
         (('--device', 'mps'), "'mps' can not be measured"),
         (('--device', 'cuda:99'), "'cuda:99' is not there"),
