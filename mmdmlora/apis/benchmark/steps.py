@@ -181,6 +181,8 @@ def measure_side_by_side(
 ) -> list[Measurement]:
     """Measure several models in turn, so that a machine's drift hits all alike.
 
+    Every other round goes backwards, so that no model is always the later one.
+
     Args:
         steps: The steps of the models.
         rounds: Measured steps of each.
@@ -192,7 +194,7 @@ def measure_side_by_side(
             step.step(step.timed_forward)
         step.measure_counts()
     for finished in range(1, rounds + 1):
-        for step in steps:
+        for step in steps if finished % 2 else reversed(steps):
             step.measure_time()
         progress(finished)
     return [step.measurement for step in steps]

@@ -44,7 +44,7 @@ def test_steps_are_taken_in_turn():
         noted(TrainingStep('b', Classifier(), 4, 2)),
     ]
     floor, *methods = measure_side_by_side(steps, 2, 1, rounds.append)
-    assert order == ['forward', 'a', 'b'] * 2 and rounds == [1, 2]
+    assert order == ['forward', 'a', 'b', 'b', 'a', 'forward'] and rounds == [1, 2]
     assert [row['trained_parameters'] for row in rows(floor, methods)] == [0, 28, 28]
     assert all(min(each.seconds) > 0 for each in (floor, *methods))
     assert floor.operations < methods[0].operations == methods[1].operations
