@@ -53,10 +53,10 @@ def third_party(folder: str) -> set[str]:
 @pytest.mark.parametrize(
     'folder, extras',
     [
-        ('mmdmlora', ('digits', 'fgvc', 'timm', 'pretrain')),
+        ('mmdmlora', ('benchmark', 'digits', 'fgvc', 'timm', 'pretrain')),
         ('tools', ('digits', 'pretrain')),
         ('configs', ()),
-        ('tests', ('digits', 'fgvc', 'timm', 'pretrain', 'tests')),
+        ('tests', ('benchmark', 'digits', 'fgvc', 'timm', 'pretrain', 'tests')),
     ],
 )
 def test_imports_are_declared(folder, extras):

@@ -11,7 +11,9 @@ from mmengine.registry import init_default_scope
 
 from mmdmlora.io import expand_home
 
-from .benchmark import Timing, Trainee, measure_side_by_side
+from .benchmark.measurement import Measurement
+from .benchmark.methods import build_classifier
+from .benchmark.steps import TrainingStep, measure_side_by_side
 from .compose import load_config
 from .run import train
 
@@ -95,22 +97,24 @@ def reproduce(name: str, configs: Path, work_dir: Path, device: str = 'cpu') -> 
             f'| {statistics.mean(scores):.2f} ± {statistics.stdev(scores):.2f} | '
             f'{", ".join(f"{score:.2f}" for score in scores)} | '
             f'{runs[0]["trained parameters"]:,} | '
-            f'{1000 * statistics.median(timing.seconds):.1f} | '
+            f'{1000 * timing.median:.1f} | '
             f'{timing.step_bytes / 2**20:.1f} |'
         )
     lines += ['', f'Steps: batch {BATCH}, {STEPS} steps each in turn, on {device}.']
     return '\n'.join(lines)
 
 
-def _measure(files: dict[str, Path], device: str) -> list[Timing]:
+def _measure(files: dict[str, Path], device: str) -> list[Measurement]:
     """Measure steps of all configs side by side."""
     init_default_scope('mmdmlora')
     configs = {label: load_config(file) for label, file in files.items()}
-    trainees = [
-        Trainee(label, config.model, config.input_size, BATCH, device)
+    steps = [
+        TrainingStep(
+            label, build_classifier(config.model), config.input_size, BATCH, device
+        )
         for label, config in configs.items()
     ]
-    return measure_side_by_side(trainees, STEPS)
+    return measure_side_by_side(steps, STEPS)
 
 
 def _result(config_file: Path, work_dir: Path, seed: int) -> dict:

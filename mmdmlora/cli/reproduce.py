@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from mmdmlora.apis.benchmark import default_device
+from mmdmlora.apis.benchmark.steps import default_device
 from mmdmlora.apis.locations import config_root
 from mmdmlora.apis.reproduce import TABLES, reproduce
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmdmlora.apis import reproduce as module
-from mmdmlora.apis.benchmark import Timing
+from mmdmlora.apis.benchmark.measurement import Measurement
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -29,7 +29,11 @@ def trained(monkeypatch):
         (work_dir / 'summary.json').write_text(json.dumps(summary))
 
     def measure(files, device):
-        return [Timing(label, 0, [0.010, 0.020, 0.5], 3 * 2**20) for label in files]
+        seconds = [0.010, 0.020, 0.5]
+        return [
+            Measurement(label, 0, seconds=seconds, step_bytes=3 * 2**20)
+            for label in files
+        ]
 
     monkeypatch.setattr(module, 'train', train)
     monkeypatch.setattr(module, '_measure', measure)

@@ -1,0 +1,1 @@
+"""Step time, memory and operations of methods, measured side by side."""

@@ -1,0 +1,144 @@
+"""A benchmark of methods on one backbone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+
+from ..compose import find_part, load_config
+from ..locations import config_root
+from .measurement import rows
+from .methods import build_classifier, find_method
+from .report import machine
+from .steps import ForwardStep, TrainingStep, default_device, measure_side_by_side
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, and how.
+
+    Attributes:
+        backbone: A file of ``configs/_base_/backbones``.
+        methods: See :mod:`~mmdmlora.apis.benchmark.methods`. The others are compared
+            with the first.
+        batch: Images a step.
+        steps: Measured steps of each method.
+        device: ``cpu`` or a CUDA device.
+        dtype: ``float32``, or ``bfloat16`` for autocast.
+        is_compiled: Whether steps are timed with ``torch.compile``.
+
+    Raises:
+        ValueError: If a number or the device doesn't fit.
+    """
+
+    backbone: str = 'vit-b16'
+    methods: tuple[str, ...] = ('lora', 'dmlora')
+    batch: int = 8
+    steps: int = 20
+    device: str = default_device()
+    dtype: str = 'float32'
+    is_compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise ValueError('methods must name at least one method, got none.')
+        for name in ('batch', 'steps'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}.')
+        if self.dtype not in ('float32', 'bfloat16'):
+            raise ValueError(f'dtype must be float32 or bfloat16, got {self.dtype!r}.')
+        _check_device(self.device)
+
+    def __str__(self) -> str:
+        return (
+            f'{self.backbone}, batch {self.batch}, {self.dtype}, '
+            f'{"compiled" if self.is_compiled else "eager"}, '
+            f'{self.steps} interleaved steps each, '
+            f'{machine(torch.device(self.device))}, torch {torch.__version__}, '
+            f'threads: {torch.get_num_threads()}'
+        )
+
+
+def benchmark(
+    settings: Settings, progress: Callable[[int], None] = lambda finished: None
+) -> list[dict]:
+    """Measure the plain forward and the methods in turn.
+
+    Args:
+        settings: What to measure.
+        progress: Called with the number of finished rounds after each.
+
+    Returns:
+        list[dict]: See :func:`~mmdmlora.apis.benchmark.measurement.rows`.
+
+    Raises:
+        ValueError: If a name is unknown, a method doesn't fit the backbone, or nothing
+            can be compiled here. All of it before the first step.
+    """
+    base = config_root() / '_base_'
+    methods = [find_method(name, base / 'methods') for name in settings.methods]
+    parts = dict(backbone=settings.backbone)
+    config = load_config(find_part(base, 'backbone', parts))
+    if settings.is_compiled:
+        check_compiler(settings.device)
+    plain = config.model.to_dict()
+    arguments = (
+        config.input_size,
+        settings.batch,
+        settings.device,
+        getattr(torch, settings.dtype),
+        settings.is_compiled,
+    )
+    models = [method.build(copy.deepcopy(plain)) for method in methods]
+    floor = ForwardStep('forward', build_classifier(plain), *arguments)
+    steps = [
+        TrainingStep(method.name, model, *arguments)
+        for method, model in zip(methods, models, strict=True)
+    ]
+    # All models share the code of their classes, and so one count of compilations.
+    with torch._dynamo.config.patch(recompile_limit=64 * (1 + len(steps))):
+        measured = measure_side_by_side([floor, *steps], settings.steps, 2, progress)
+    return rows(measured[0], measured[1:])
+
+
+def report(settings: Settings, result: Sequence[dict]) -> dict:
+    """All that a benchmark gave, for a JSON file. Times are in seconds."""
+    return dict(
+        settings=asdict(settings),
+        machine=machine(torch.device(settings.device)),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        rows=list(result),
+    )
+
+
+def check_compiler(device: str) -> None:
+    """Compile a small function.
+
+    Raises:
+        ValueError: If that fails.
+    """
+    try:
+        torch.compile(lambda tensor: tensor.sin() + 1)(torch.ones(8, device=device))
+    except Exception as error:  # compilers fail in many ways
+        raise ValueError(
+            f'torch.compile does not work here ({str(error).splitlines()[0]}): install '
+            'a C++ compiler, or leave out --compile.'
+        ) from error
+
+
+def _check_device(name: str) -> None:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f'{name!r} is no device: use cpu, cuda or cuda:1.') from error
+    if device.type not in ('cpu', 'cuda'):
+        raise ValueError(f'{name!r} can not be measured: use cpu or cuda.')
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f'{name!r} is not there, {torch.cuda.device_count()} GPUs are: name another '
+            'device, e.g. cpu.'
+        )
