@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from ctypes import string_at
 from typing import Any
 
 import numpy as np
@@ -228,7 +229,8 @@ class Draws(nn.Module):
         buffers = self._buffers_read()
         if any(buffer.device.type != 'cpu' for buffer in buffers):
             return Writes(buffers)
-        return [buffer.numpy().tobytes() for buffer in buffers]
+        # Tensor.numpy() would dispatch an operation for each of them, in every step.
+        return [string_at(b.contiguous().data_ptr(), b.nbytes) for b in buffers]
 
     def _forget(self) -> None:
         self._known = self._last_repeat = self._leftovers = None
