@@ -20,6 +20,7 @@ import math
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -179,8 +180,23 @@ def partial_files(work_dir: Path) -> list[Path]:
     return list(work_dir.glob(f'.*{ENDING}'))
 
 
-def wait_and_kill(attempt: Attempt, work_dir: Path, seconds: float, aims: bool) -> bool:
+def saved_epoch(work_dir: Path) -> float:
+    """The epoch of the checkpoint that ``last_checkpoint`` names."""
+    pointer = work_dir / 'last_checkpoint'
+    name = pointer.read_text() if pointer.is_file() else ''
+    found = re.search(r'(epoch|iter)_(\d+)\.pth$', name)
+    if found is None:
+        return 0
+    return int(found[2]) / (STEPS_AN_EPOCH if found[1] == 'iter' else 1)
+
+
+def wait_and_kill(
+    attempt: Attempt, work_dir: Path, seconds: float, latest: float, aims: bool
+) -> bool:
     """Kill after so many seconds or, aiming, soon after a file has begun to be written.
+
+    A machine may get faster than it was: whatever the time, the checkpoint of the epoch
+    ``latest`` ends the wait.
 
     Returns:
         bool: Whether there was something left to kill.
@@ -191,7 +207,9 @@ def wait_and_kill(attempt: Attempt, work_dir: Path, seconds: float, aims: bool) 
         if time.monotonic() - start > 120:
             break
     end = time.monotonic() + (random.uniform(0, 0.03) if aims else seconds)
-    while attempt.is_running() and time.monotonic() < end:
+    while (
+        attempt.is_running() and time.monotonic() < end and saved_epoch(work_dir) < latest
+    ):
         time.sleep(0.001)
     if not attempt.is_running():
         return False
@@ -293,11 +311,12 @@ def soak(setup: Setup, kills: int) -> Outcome:
         if outcome.kills == kills:
             break
         # Uniform from the start on, with the length at which the kills use up the run.
-        # Half of it, because a machine may get faster than it was in the first run.
-        wanted = 0.5 * seconds_an_epoch * (setup.epochs - epoch) / (kills - outcome.kills)
+        share = (setup.epochs - epoch) / (kills - outcome.kills)
+        wanted = 0.8 * seconds_an_epoch * share
         beyond = wanted + math.sqrt(wanted**2 + 2 * wanted * startup)
         delay = random.uniform(0, startup + beyond)
-        if not wait_and_kill(attempt, killed, delay, aims=outcome.kills % 3 == 2):
+        latest = epoch + max(1, share)
+        if not wait_and_kill(attempt, killed, delay, latest, outcome.kills % 3 == 2):
             outcome.problems.append(
                 f'ended after {outcome.kills} kills: see {killed}.0.log'
             )
