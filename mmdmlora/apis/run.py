@@ -93,11 +93,12 @@ def prepare(config: Config) -> Config:
     check_numbers(config)
     check_schedule(config)
     hooks = config.setdefault('default_hooks', {})
-    for name, hook in required_hooks().items():
+    required = required_hooks()
+    for name, hook in required.items():
         hooks.setdefault(name, hook)
     checkpoint = hooks['checkpoint']
     if checkpoint is not None and checkpoint.get('type') in STOCK_CHECKPOINT_HOOK:
-        checkpoint['type'] = required_hooks()['checkpoint']['type']
+        checkpoint['type'] = required['checkpoint']['type']
     _prepare_loop(config)
     for name in [n for n, hook in hooks.items() if hook is None]:
         if name not in MMENGINE_HOOKS:

@@ -21,6 +21,8 @@ from mmdmlora.models.peft_model import PEFTModel
 from mmdmlora.models.timm_classifier import TimmClassifier
 from mmdmlora.registry import DATASETS, MODELS, TRANSFORMS
 
+from .type_name import type_name
+
 PACKAGE = 'mmdmlora'
 LOADING = 'LoadImageFromFile'
 # What a test needs beside the model and the data.
@@ -111,7 +113,7 @@ def stock_config(config: Config) -> Config:
     if loader and _has_own(loader['dataset'], scope):
         innermost, *_ = innermost_datasets(loader['dataset']).values()
         pipeline = [dict(type=LOADING)] + [
-            step for step in innermost.get('pipeline', []) if not _loads_images(step)
+            step for step in innermost.get('pipeline', []) if type_name(step) != LOADING
         ]
         dataset = dict(type='CustomDataset', data_root='data', pipeline=pipeline)
         stock['test_dataloader'] = dict(dataset=dataset)
@@ -131,12 +133,6 @@ def _foreign_imports(imports: dict) -> dict:
     return dict(imports, imports=foreign) if foreign else {}
 
 
-def _loads_images(step: dict) -> bool:
-    kind = step['type']
-    name = kind if isinstance(kind, str) else kind.__name__
-    return name.rpartition('.')[2] == LOADING
-
-
 def _find_own(kind: object, registry: Registry, scope: str) -> object:
     """What a ``type`` of a config names, if it is of this package; else None."""
     if isinstance(kind, str):
@@ -147,10 +143,10 @@ def _find_own(kind: object, registry: Registry, scope: str) -> object:
 
 
 def _has_own(dataset: dict, scope: str) -> bool:
-    """Whether a data set, or one inside of it, is of this package."""
-    inner = dataset.get('datasets') or [dataset.get('dataset')]
-    return _find_own(dataset.get('type'), DATASETS, scope) is not None or any(
-        _has_own(each, scope) for each in inner if isinstance(each, dict)
+    """Whether a data set, or one inside of its wrappers, is of this package."""
+    return any(
+        _find_own(each.get('type'), DATASETS, scope) is not None
+        for each in innermost_datasets(dataset).values()
     )
 
 

@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from torch import distributed
 
 from .bfloat16_optim_wrapper import has_fast_bfloat16
+from .type_name import type_name
 
 WORKER_OPTIONS = ('persistent_workers', 'prefetch_factor')
 DDP = 'MMDistributedDataParallel'
@@ -41,12 +42,6 @@ WORLD_SIZES = {
 
 def _without_gpu() -> bool:
     return get_device() in ('cpu', 'mps')
-
-
-def _type_name(cfg: dict, default: str) -> str:
-    """The name in ``type``, which may be prefixed or a class."""
-    kind = cfg.get('type', default)
-    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
 
 
 def _export_torch_variables(launcher: str) -> None:
@@ -130,7 +125,7 @@ def prepare_distributed(cfg: Config) -> None:
         cfg.model_wrapper_cfg = {'type': DDP, 'broadcast_buffers': False}
         if 'find_unused_parameters' in cfg:
             cfg.model_wrapper_cfg.find_unused_parameters = cfg.find_unused_parameters
-    if _type_name(cfg.model_wrapper_cfg, DDP) == DDP:
+    if type_name(cfg.model_wrapper_cfg, DDP) == DDP:
         cfg.model_wrapper_cfg.setdefault('device_ids', None)
 
 
@@ -140,7 +135,7 @@ def _leaves_parameters_out(node: object) -> bool:
         return any(map(_leaves_parameters_out, node))
     if not isinstance(node, dict):
         return False
-    draws = _type_name(node, '') == 'DMLoRAModel' and node.get('num_branches', 8) > 1
+    draws = type_name(node) == 'DMLoRAModel' and node.get('num_branches', 8) > 1
     return (
         draws
         or bool(node.get('learn_scale'))
@@ -182,7 +177,7 @@ def check_amp(cfg: Config) -> None:
     Raises:
         ValueError: If the optimizer wrapper is ``AmpOptimWrapper`` without a GPU.
     """
-    name = _type_name(cfg.get('optim_wrapper') or {}, 'OptimWrapper')
+    name = type_name(cfg.get('optim_wrapper') or {}, 'OptimWrapper')
     if name == 'AmpOptimWrapper' and _without_gpu():
         raise ValueError(
             f'{name} needs a GPU, and PyTorch sees none. Train with --amp bfloat16 '

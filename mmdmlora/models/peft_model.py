@@ -231,7 +231,6 @@ class PEFTModel(TrainedState):
         """Take note of what was inserted and log the summary line."""
         self.train()
         self._adapters = dict(adapters)
-        self._repeats_layers = repeats_layers(self.module)
         inserted = {id(module) for module in self._adapters.values()}
         prefixes = tuple(
             f'{name}.' for name, module in self.named_modules() if id(module) in inserted

@@ -101,7 +101,8 @@ def wrap(
         for parameter, requires_grad in trained:
             parameter.requires_grad_(requires_grad)
         raise
-    wrapped.train_also(names)
+    if names:
+        wrapped.train_also(names)
     print_log(wrapped.summary(), logger='current')
     return wrapped
 
