@@ -5,6 +5,8 @@ PyTorch rejects without workers, and fails on mixed precision without a GPU by a
 assertion. Each function mends one of the three in the config.
 """
 
+import atexit
+import gc
 import logging
 import os
 import subprocess
@@ -121,12 +123,23 @@ def prepare_distributed(cfg: Config) -> None:
         seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
         timeout = None if seconds is None else timedelta(seconds=seconds)
         distributed.init_process_group('gloo', timeout=timeout)
+        atexit.register(_leave_process_group)
     if cfg.get('model_wrapper_cfg') is None:
         cfg.model_wrapper_cfg = {'type': DDP, 'broadcast_buffers': False}
         if 'find_unused_parameters' in cfg:
             cfg.model_wrapper_cfg.find_unused_parameters = cfg.find_unused_parameters
     if type_name(cfg.model_wrapper_cfg, DDP) == DDP:
         cfg.model_wrapper_cfg.setdefault('device_ids', None)
+
+
+def _leave_process_group() -> None:
+    """End gloo's threads: one that outlives the interpreter may abort the process.
+
+    They end with the last reference to the group, and a wrapped model holds one.
+    """
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+    gc.collect()
 
 
 def _leaves_parameters_out(node: object) -> bool:
