@@ -20,6 +20,7 @@ def required_hooks(**checkpoint: object) -> dict[str, dict]:
         dict[str, dict]: Configs by name.
     """
     return dict(
+        runtime_info=dict(type='mmdmlora.DeferredInfoHook'),
         checkpoint=dict(type='mmdmlora.CrashSafeCheckpointHook', interval=1) | checkpoint,
         epoch_seed=dict(type='mmdmlora.EpochSeedHook'),
         accumulated_gradients=dict(type='mmdmlora.AccumulatedGradientsHook'),

@@ -4,6 +4,7 @@ from .accumulated_gradients_hook import AccumulatedGradientsHook
 from .adapter_monitor_hook import AdapterMonitorHook
 from .branch_pruning_hook import BranchPruningHook
 from .crash_safe_checkpoint_hook import CrashSafeCheckpointHook
+from .deferred_info_hook import DeferredInfoHook
 from .epoch_seed_hook import EpochSeedHook
 from .finite_check_hook import FiniteCheckHook
 from .learning_scalar_hook import LearningScalarHook
@@ -17,6 +18,7 @@ __all__ = [
     'AdapterMonitorHook',
     'BranchPruningHook',
     'CrashSafeCheckpointHook',
+    'DeferredInfoHook',
     'EpochSeedHook',
     'FiniteCheckHook',
     'LearningScalarHook',

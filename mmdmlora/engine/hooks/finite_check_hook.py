@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
@@ -13,6 +13,7 @@ from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmdmlora.engine.deferred_history import DeferredHistory
 from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.registry import HOOKS
 
@@ -25,32 +26,34 @@ class FiniteCheckHook(Hook):
 
     mmengine goes on to the last epoch, and overwrites the last good checkpoint.
 
-    - When: ``before_train`` (notes what isn't finite), ``after_train_iter`` (the loss),
-      ``after_train_epoch`` (the trained weights) and ``before_save_checkpoint`` (all
-      that is saved, the average of an ``EMAHook`` too). The loss is the value that
-      mmengine has just stored for the log, so no step waits for the device a second
-      time.
+    - When: ``before_train`` (notes what isn't finite), ``after_train_iter`` (the losses,
+      as soon as they were logged), ``after_train_epoch`` (the losses and the trained
+      weights) and ``before_save_checkpoint`` (all that is saved, the average of an
+      ``EMAHook`` too). Losses that :class:`~mmdmlora.engine.hooks.DeferredInfoHook` has
+      left on the device aren't fetched before, so no step waits for it because of this.
     - Touches: nothing. Tensors that aren't finite before the first step, such as masks of
       ``-inf``, may be saved.
     - State: none that lasts.
-    - Priority: BELOW_NORMAL: after the hooks that store the loss and exchange the weights
-      with their average, before the one that saves.
+    - Priority: LOW: after the hooks that log the loss and exchange the weights with
+      their average, before the one that saves.
 
     Raises:
         ValueError: Naming when, the loss, the learning rate, the last good checkpoint
             and what to do. In a distributed run whose weights are bad too, it is raised
-            one step later, when every process sees a bad loss: a process that ended
+            at the next check, when every process sees a bad loss: a process that ended
             alone would leave the others waiting.
     """
 
-    priority = 'BELOW_NORMAL'
+    priority = 'LOW'
 
     def __init__(self) -> None:
         self._first: str | None = None
+        self._checked = 0
         self._exempt: frozenset[str] = frozenset()
 
     def before_train(self, runner: Runner) -> None:
         self._first = None
+        self._checked = runner.iter
         self._exempt = frozenset(_not_finite(unwrapped(runner.model).state_dict()))
 
     def after_train_iter(
@@ -61,23 +64,45 @@ class FiniteCheckHook(Hook):
         outputs: dict | None = None,
     ) -> None:
         losses = runner.message_hub.log_scalars.get('train/loss')
-        if losses is None or math.isfinite(loss := losses.current()):
+        if isinstance(losses, DeferredHistory) and losses.pending:
             return
         postponed = self._first is not None
-        self._first = self._first or (
-            f'the loss is {loss} in iteration {runner.iter + 1} (epoch '
-            f'{runner.epoch + 1}){_at_rate(runner)}'
-        )
-        if postponed or get_world_size() == 1 or not _broken_weights(runner):
+        self._first = self._first or self._find_bad_loss(runner, runner.iter + 1)
+        if self._first and (
+            postponed or get_world_size() == 1 or not _broken_weights(runner)
+        ):
             raise ValueError(f'{self._first}. {_remedy(runner)}')
 
     def after_train_epoch(self, runner: Runner) -> None:
+        found = self._first or self._find_bad_loss(runner, runner.iter)
         if names := _broken_weights(runner):
-            found = self._first or (
+            found = found or (
                 f'{names[0]} is not finite at the end of epoch {runner.epoch + 1}'
                 f'{_at_rate(runner)}'
             )
+        if found:
             raise ValueError(f'{found}. {_remedy(runner)}')
+
+    def _find_bad_loss(self, runner: Runner, finished: int) -> str | None:
+        """Where the first loss since the last check is that isn't finite.
+
+        Args:
+            runner: The runner.
+            finished: Number of iterations whose losses are logged.
+        """
+        count, self._checked = finished - self._checked, finished
+        losses = runner.message_hub.log_scalars.get('train/loss')
+        if losses is None or count < 1:
+            return None
+        values = losses.data[0][-count:]
+        bad = np.flatnonzero(~np.isfinite(values))
+        if not bad.size:
+            return None
+        behind = len(values) - int(bad[0])
+        return (
+            f'the loss is {values[bad[0]]} in iteration {finished + 1 - behind} (epoch '
+            f'{runner.epoch + 1}){_at_rate(runner, behind)}'
+        )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         for key in STATE_DICTS:
@@ -113,9 +138,12 @@ def _broken_weights(runner: Runner) -> list[str]:
     return _not_finite(dict(trained))
 
 
-def _at_rate(runner: Runner) -> str:
-    rate = runner.message_hub.log_scalars.get('train/lr')
-    return '' if rate is None else f', at a learning rate of {rate.current():.4g}'
+def _at_rate(runner: Runner, behind: int = 1) -> str:
+    """The learning rate of the last step, or of one behind it."""
+    rates = runner.message_hub.log_scalars.get('train/lr')
+    return (
+        '' if rates is None else f', at a learning rate of {rates.data[0][-behind]:.4g}'
+    )
 
 
 def _remedy(runner: Runner) -> str:

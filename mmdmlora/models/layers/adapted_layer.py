@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..targets import PARTS
 from .inserted_layer import InsertedLayer
-from .low_rank_update import Routing, Rows, add_low_rank
+from .low_rank_update import Routing, Rows, add_low_rank, without_autocast
 from .mix_lora import MixLoRA
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class AdaptedLayer(InsertedLayer):
             rows = self._rows(part, len(weight))
             (a,), (b,) = held(adapter, down), held(adapter, up)
             scale = adapter.trained_scale() if adapter.learn_scale else rows.scale
-            with torch.autocast(weight.device.type, enabled=False):
+            with without_autocast(weight.device):
                 delta = (scale * (b.to(weight) @ a.to(weight))).to(weight)
             weight[rows.start : rows.stop] += delta.view_as(
                 weight[rows.start : rows.stop]

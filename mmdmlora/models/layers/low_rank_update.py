@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -70,8 +71,15 @@ def add_low_rank(
     matrices = [matrix for groups in (downs, ups) for group in groups for matrix in group]
     inputs = [tensor.to(y.dtype) for tensor in (x, *matrices, *scales)]
     masks = (None, None) if routing is None else routing
-    with torch.autocast(y.device.type, enabled=False):
+    with without_autocast(y.device):
         return _LowRankUpdate.apply(y, tuple(rows), len(downs[0]), *masks, *inputs)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """A context in which autocast is off; devices without any, such as meta, count."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def route(z: Tensor, routing: Routing, rank: int) -> Tensor:
