@@ -2,7 +2,7 @@
 
 
 def required_hooks(**checkpoint: object) -> dict[str, dict]:
-    """Hooks with which a run resumes exactly and bad input ends it early.
+    """Hooks with which a run resumes exactly, wastes nothing and refuses bad input early.
 
     For ``default_hooks`` of a config; ``prepare`` adds them where a config lacks them::
 
@@ -27,5 +27,6 @@ def required_hooks(**checkpoint: object) -> dict[str, dict]:
         resume_check=dict(type='mmdmlora.ResumeCheckHook'),
         num_class_check=dict(type='mmdmlora.NumClassCheckHook'),
         finite_check=dict(type='mmdmlora.FiniteCheckHook'),
+        merged_evaluation=dict(type='mmdmlora.MergedEvaluationHook'),
         plain_checkpoint=dict(type='mmdmlora.PlainCheckpointHook'),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -13,20 +12,19 @@ from torch import Tensor, nn
 
 from .construction import build_backbone
 from .fingerprint import fingerprint, first_difference
-from .folding import fold
+from .foldable import Foldable
 from .freezing import has_statistics, is_frozen, trained_names, unchanged_flags
 from .layer_checks import check_layers
 from .layers.inserted_layer import InsertedLayer
 from .named_parts import find_parts
 from .recomputed_layers import connected, repeats_layers
 from .targets import Target
-from .trained_state import TrainedState
 from .weight_readers import check_readers
 
 Inserted = TypeVar('Inserted', bound=InsertedLayer)
 
 
-class PEFTModel(TrainedState):
+class PEFTModel(Foldable):
     """A frozen backbone with what a method trains.
 
     A method derives from this class, calls ``super().__init__(module)``, which builds,
@@ -139,10 +137,8 @@ class PEFTModel(TrainedState):
             a layer gets a name below the layer's.
         """
         path = name.removeprefix('module.')
-        for layer, module in self.module.named_modules():
-            if isinstance(module, InsertedLayer) and path.startswith(
-                f'{layer}.original.'
-            ):
+        for layer, _ in self._inserted_layers():
+            if path.startswith(f'{layer}.original.'):
                 return f'{layer}.{path.removeprefix(f"{layer}.original.")}'
         return path
 
@@ -186,29 +182,6 @@ class PEFTModel(TrainedState):
                 'the init_cfg of the model around the wrapper has overwritten the '
                 f'backbone ({list(loaded)[row]!r}): set model.init_cfg=None.'
             )
-
-    def merge(self) -> nn.Module:
-        """Fold the adapters into a copy of the backbone.
-
-        Returns:
-            nn.Module: Plain modules only, equal to this wrapper in evaluation mode.
-            This wrapper isn't changed.
-
-        Raises:
-            ValueError: If the method can't be merged, or a folded layer doesn't give
-                what the adapted one gives; the message says where and why.
-        """
-        merged = copy.deepcopy(self.module)
-        for name, layer in list(merged.named_modules()):
-            if isinstance(layer, InsertedLayer):
-                try:
-                    folded = fold(layer)
-                except ValueError as error:
-                    raise ValueError(
-                        f'{type(self).__name__} has no merged form: {name!r}: {error}'
-                    ) from error
-                merged.set_submodule(name, folded, strict=True)
-        return merged.requires_grad_(True)
 
     def _insert(
         self, targets: Iterable[Target], adapted: Callable[[Target], Inserted]
@@ -259,16 +232,19 @@ class PEFTModel(TrainedState):
                 f'{self._replica_fault}. Use DistributedDataParallel, also on one '
                 'machine.'
             )
+        self._unfold_if_written()
         if self._repeats_layers and self.training and torch.is_grad_enabled():
             args = tuple(connected(value) for value in args)
             kwargs = {name: connected(value) for name, value in kwargs.items()}
         return self.module(*args, **kwargs)
 
     def train(self, mode: bool = True) -> PEFTModel:
+        if mode:
+            self._unfold()
         with unchanged_flags(self.parameters()):
             super().train(mode)
         self._repeats_layers = repeats_layers(self.module)
-        inserted = (m for m in self.module.modules() if isinstance(m, InsertedLayer))
+        inserted = (layer for _, layer in self._inserted_layers())
         for module in (*inserted, *self.adapters.values()):
             module.train(mode)
         for module in self.module.modules():

@@ -20,7 +20,14 @@ class Writes:
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
         self.tensors = list(tensors)
-        self.counts = [-1 if t.is_inference() else t._version for t in self.tensors]
+        self.counts = self._count()
+
+    def happened(self) -> bool:
+        """Whether one of them has been written to since."""
+        return self.counts != self._count()
+
+    def _count(self) -> list[int]:
+        return [-1 if t.is_inference() else t._version for t in self.tensors]
 
     def __eq__(self, other: object) -> bool:
         return (

@@ -16,6 +16,8 @@ class Measurement:
         trained: Number of trained parameters, with the head.
         batch: Images a step.
         seconds: The duration of each step.
+        evaluation_seconds: The duration of a forward in evaluation after each step, with
+            weights folded where the method can be merged.
         step_bytes: Memory that a step needs beside the weights, see
             :meth:`~mmdmlora.apis.benchmark.steps.ForwardStep.measure_counts`.
         weight_bytes: Memory of parameters and buffers.
@@ -26,6 +28,7 @@ class Measurement:
     trained: int
     batch: int = 1
     seconds: list[float] = field(default_factory=list)
+    evaluation_seconds: list[float] = field(default_factory=list)
     step_bytes: int = 0
     weight_bytes: int = 0
     operations: int = 0
@@ -54,8 +57,7 @@ class Measurement:
 
     def ratio_to(self, other: Measurement) -> float:
         """The median quotient of steps that were measured next to each other."""
-        pairs = zip(self.seconds, other.seconds, strict=True)
-        return statistics.median(a / b for a, b in pairs)
+        return _median_quotient(self.seconds, other.seconds)
 
 
 def rows(floor: Measurement, methods: Sequence[Measurement]) -> list[dict]:
@@ -73,11 +75,20 @@ def rows(floor: Measurement, methods: Sequence[Measurement]) -> list[dict]:
             step_seconds_quartiles=each.quartiles,
             ratio_to_first=each.ratio_to(methods[0]),
             ratio_to_two_forwards=each.ratio_to(floor) / 2,
+            evaluation_ratio_to_forward=_median_quotient(
+                each.evaluation_seconds, floor.seconds
+            ),
             images_per_second=each.images_per_second,
             step_bytes=each.step_bytes,
             peak_bytes=each.peak_bytes,
             operations=each.operations,
             seconds=each.seconds,
+            evaluation_seconds=each.evaluation_seconds,
         )
         for each in (floor, *methods)
     ]
+
+
+def _median_quotient(numerators: list[float], denominators: list[float]) -> float:
+    pairs = zip(numerators, denominators, strict=True)
+    return statistics.median(a / b for a, b in pairs)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmdmlora.models.peft_model import find_wrappers
 
 from .measurement import Measurement
 
@@ -99,12 +102,20 @@ class ForwardStep:
             self.measurement.step_bytes = kept + self._state_bytes()
 
     def measure_time(self) -> None:
-        """Time one step."""
+        """Time one step, and then one evaluation."""
+        self.measurement.seconds.append(self._time(self.step))
+        self.measurement.evaluation_seconds.append(self._time_evaluation())
+
+    def _time(self, step: Callable) -> float:
         self._wait()
         start = time.perf_counter()
-        self.step(self.timed_forward)
+        step(self.timed_forward)
         self._wait()
-        self.measurement.seconds.append(time.perf_counter() - start)
+        return time.perf_counter() - start
+
+    def _time_evaluation(self) -> float:
+        """The step is one already."""
+        return self.measurement.seconds[-1]
 
     def _logits(self, forward: Callable[[Tensor], Tensor]) -> Tensor:
         is_mixed = self.dtype != torch.float32
@@ -161,6 +172,18 @@ class TrainingStep(ForwardStep):
         logits = self._logits(forward)
         nn.functional.cross_entropy(logits.float(), self.labels).backward()
         self.optimizer.step()
+
+    @torch.no_grad()
+    def _time_evaluation(self) -> float:
+        self.model.eval()
+        with ExitStack() as folded:
+            for wrapper in find_wrappers(self.model):
+                with suppress(ValueError):
+                    folded.enter_context(wrapper.folded())
+            self._logits(self.timed_forward)
+            seconds = self._time(self._logits)
+        self.model.train()
+        return seconds
 
     def _state_bytes(self) -> int:
         gradients = [p.grad for p in self.trained if p.grad is not None]

@@ -8,6 +8,7 @@ from .deferred_info_hook import DeferredInfoHook
 from .epoch_seed_hook import EpochSeedHook
 from .finite_check_hook import FiniteCheckHook
 from .learning_scalar_hook import LearningScalarHook
+from .merged_evaluation_hook import MergedEvaluationHook
 from .num_class_check_hook import NumClassCheckHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .resume_check_hook import ResumeCheckHook
@@ -22,6 +23,7 @@ __all__ = [
     'EpochSeedHook',
     'FiniteCheckHook',
     'LearningScalarHook',
+    'MergedEvaluationHook',
     'NumClassCheckHook',
     'PlainCheckpointHook',
     'ResumeCheckHook',

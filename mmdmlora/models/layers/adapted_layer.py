@@ -53,7 +53,7 @@ class AdaptedLayer(InsertedLayer):
         self.paths: Paths | None = None
         self.draws: Draws | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def adapted(self, x: Tensor) -> Tensor:
         y = self.original(x)
         is_contiguous = y.is_contiguous()
         if self.is_conv:
@@ -95,6 +95,9 @@ class AdaptedLayer(InsertedLayer):
     @property
     def weight(self) -> Tensor:
         """The weight that this layer now is, drawn branches included, with gradients."""
+        folded = self.current_folded()
+        if folded is not None:
+            return folded.weight  # type: ignore[return-value]
         downs, ups, routing = self._current_paths()
         if routing is not None or (self.training and self.reading_fault()):
             raise RuntimeError(self._refusal('weight'))

@@ -78,7 +78,7 @@ class LayerWithAdapter(InsertedLayer):
         super().__init__(layer)
         self.adapter = adapter
 
-    def forward(self, x: Tensor) -> Tensor:
+    def adapted(self, x: Tensor) -> Tensor:
         return self.adapter(self.original(x))
 
     def merge(self) -> nn.Module:

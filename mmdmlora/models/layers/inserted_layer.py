@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -18,17 +19,41 @@ class InsertedLayer(nn.Module):
         weight (Tensor): What the place's owner multiplies with if it reads the weight
             and doesn't run the layer, as BEiT's attention does.
         bias (Tensor): What it adds.
+        folded (nn.Module | None): A plain layer that evaluation runs in its place, see
+            :meth:`PEFTModel.folded <mmdmlora.models.peft_model.PEFTModel.folded>`. It is
+            no submodule, and copies don't have it.
 
     Note:
         The layer's constants, such as ``in_features``, are read from it.
     """
 
     original: nn.Linear | nn.Conv2d
+    folded: nn.Module | None
 
     def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
         self.original = layer
         self.path = ''
+        self.set_folded(None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        folded = self.current_folded()
+        return self.adapted(x) if folded is None else folded(x)
+
+    def adapted(self, x: Tensor) -> Tensor:
+        """The forward with what was inserted. A method defines it."""
+        raise NotImplementedError
+
+    def set_folded(self, layer: nn.Module | None) -> None:
+        """Let evaluation run a plain layer, or what was inserted again (None)."""
+        # Past nn.Module, which would make it a submodule.
+        self.__dict__['folded'] = layer
+
+    def current_folded(self) -> nn.Module | None:
+        """The plain layer, where this forward may use it: it gives no gradients."""
+        if self.folded is None or self.training or torch.is_grad_enabled():
+            return None
+        return self.folded
 
     def reading_fault(self) -> str:
         """Why no weight equals this layer in training and evaluation; empty if one does.
@@ -53,6 +78,9 @@ class InsertedLayer(nn.Module):
             ValueError: If no weights of the layer do; the message says why.
         """
         raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, 'folded': None}
 
     def _refusal(self, name: str) -> str:
         return (

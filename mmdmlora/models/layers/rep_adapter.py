@@ -91,7 +91,7 @@ class RepAdaptedLayer(InsertedLayer):
         super().__init__(layer)
         self.adapter = adapter
 
-    def forward(self, x: Tensor) -> Tensor:
+    def adapted(self, x: Tensor) -> Tensor:
         return self.original(self.adapter(x))
 
     @torch.no_grad()

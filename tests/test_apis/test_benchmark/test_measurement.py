@@ -6,15 +6,23 @@ from mmdmlora.apis.benchmark.measurement import Measurement, rows
 
 
 def test_ratios_are_medians_of_paired_steps():
-    floor = Measurement('forward', 0, seconds=[0.5, 1.0, 1.0])
-    first = Measurement('lora', 10, seconds=[1.0, 2.0, 4.0])
-    other = Measurement('dmlora', 20, batch=6, seconds=[2.0, 2.0, 4.4])
+    floor = _measured('forward', [0.5, 1.0, 1.0], [0.5, 1.0, 1.0])
+    first = _measured('lora', [1.0, 2.0, 4.0], [1.0, 1.5, 1.0])
+    other = _measured('dmlora', [2.0, 2.0, 4.4], [0.5, 1.25, 1.25], batch=6)
     table = rows(floor, [first, other])
     assert [row['method'] for row in table] == ['forward', 'lora', 'dmlora']
     assert [row['ratio_to_first'] for row in table] == [0.5, 1.0, pytest.approx(1.1)]
     ratios = [row['ratio_to_two_forwards'] for row in table]
     assert ratios == [0.5, 1.0, 2.0]
+    ratios = [row['evaluation_ratio_to_forward'] for row in table]
+    assert ratios == [1.0, 1.5, 1.25]
     assert table[-1]['images_per_second'] == 3.0
+
+
+def _measured(name, seconds, evaluation_seconds, **other):
+    return Measurement(
+        name, 0, seconds=seconds, evaluation_seconds=evaluation_seconds, **other
+    )
 
 
 def test_spread_is_the_middle_half():

@@ -42,6 +42,7 @@ def test_units_of_the_table():
         step_seconds_quartiles=(0.012, 0.013),
         ratio_to_first=1.0,
         ratio_to_two_forwards=1.25,
+        evaluation_ratio_to_forward=1.004,
         images_per_second=4000.0,
         step_bytes=3 * 2**19,
         peak_bytes=2**20,
@@ -49,8 +50,8 @@ def test_units_of_the_table():
     )
     last = markdown([row], 'lora').splitlines()[-1]
     assert last == (
-        '| lora | 12,345 | 12.3 | 12.0 to 13.0 | 1.000 | 1.250 | 4,000.0 | 1.5 | 1.0 | '
-        '1,234 |'
+        '| lora | 12,345 | 12.3 | 12.0 to 13.0 | 1.000 | 1.250 | 1.004 | 4,000.0 | '
+        '1.5 | 1.0 | 1,234 |'
     )
 
 

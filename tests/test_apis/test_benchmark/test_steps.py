@@ -10,6 +10,7 @@ from mmdmlora.apis.benchmark.steps import (
     TrainingStep,
     measure_side_by_side,
 )
+from tests.tiny import wrapped
 
 
 class Classifier(nn.Module):
@@ -86,3 +87,27 @@ def test_states_of_what_is_not_drawn_are_counted():
 def test_bfloat16_is_autocast(kind):
     step = kind('x', Classifier(), 4, 2, dtype=torch.bfloat16)
     assert step._logits(step.model).dtype == torch.bfloat16
+
+
+def test_evaluation_runs_folded_and_leaves_training_as_it_was():
+    model = wrapped('LoRAModel', rank=2)
+    folded = []
+    layer = model.module.layers[0].attn.qkv
+    model.register_forward_hook(
+        lambda *_: folded.append((model.training, layer.folded is not None))
+    )
+    step = TrainingStep('lora', LastOutput(model), 32, 2)
+    folded.clear()
+    step.measure_time()
+    assert folded == [(True, False), (False, True), (False, True)]
+    assert model.training and layer.folded is None
+    assert len(step.measurement.evaluation_seconds) == 1
+
+
+class LastOutput(nn.Module):
+    def __init__(self, model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        return self.model(images)[-1]
