@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MethodType
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,12 @@ from .construction import build_backbone
 from .fingerprint import fingerprint, first_difference
 from .folding import fold
 from .freezing import has_statistics, is_frozen, trained_names, unchanged_flags
+from .frozen_dtype import (
+    FROZEN_DTYPES,
+    cast_by_autocast,
+    check_frozen_dtype,
+    in_autocast,
+)
 from .layer_checks import check_layers
 from .layers.inserted_layer import InsertedLayer
 from .named_parts import find_parts
@@ -39,6 +46,8 @@ class PEFTModel(TrainedState):
             place: it is neither copied nor initialised. In a config, an ``init_cfg`` of
             type ``Pretrained`` is loaded completely or not at all, see
             :func:`~mmdmlora.models.pretrained.load_pretrained`.
+        frozen_dtype (str, optional): ``'bfloat16'``: see :meth:`cast_frozen`. Defaults
+            to None: frozen weights stay as they are.
 
     Attributes:
         module (nn.Module): The backbone. Adapted layers keep their paths.
@@ -49,7 +58,8 @@ class PEFTModel(TrainedState):
         As the backbone's.
 
     Raises:
-        ValueError: If the backbone's checkpoint is missing or doesn't fit.
+        ValueError: If the backbone's checkpoint is missing or doesn't fit, or
+            ``frozen_dtype`` is unknown or can't be had.
 
     Note:
         - State: see :class:`~mmdmlora.models.trained_state.TrainedState`.
@@ -64,9 +74,13 @@ class PEFTModel(TrainedState):
     # Why it can't be copied as nn.DataParallel does; empty: it can.
     _replica_fault = ''
 
-    def __init__(self, module: dict | nn.Module) -> None:
+    def __init__(self, module: dict | nn.Module, frozen_dtype: str | None = None) -> None:
         super().__init__()
         self.module = build_backbone(module)
+        self.check_frozen_dtype(self.module, frozen_dtype)
+        self.frozen_dtype = frozen_dtype
+        # The backbone's parameters that were rounded to it, with their types before.
+        self._rounded: dict[str, torch.dtype] = {}
         self.backbone_trained = trained_names(self.module)
         self.module.requires_grad_(False)
         self._adapters: dict[str, nn.Module] = {}
@@ -104,6 +118,13 @@ class PEFTModel(TrainedState):
         }
         names = [names] if isinstance(names, str) else names
         parts = find_parts(names, tensors, type(self.module).__name__)
+        rounded = {id(self.module.get_parameter(name)) for name in self._rounded}
+        if any(id(part) in rounded for part in parts):
+            raise ValueError(
+                f'frozen_dtype={self.frozen_dtype!r} has rounded what is to be trained '
+                'too: name it in wrap(..., train_also=[...]), or set frozen_dtype=None '
+                'and call cast_frozen() after train_also().'
+            )
         for part in parts:
             if isinstance(part, nn.Parameter):
                 part.requires_grad_(True)
@@ -112,15 +133,57 @@ class PEFTModel(TrainedState):
         self._remember_loaded()
         self.train(self.training)
 
+    @classmethod
+    def check_frozen_dtype(cls, backbone: nn.Module, name: str | None) -> None:
+        """Refuse a ``frozen_dtype`` that a backbone can't have.
+
+        Raises:
+            ValueError: See :func:`~mmdmlora.models.frozen_dtype.check_frozen_dtype`.
+        """
+        check_frozen_dtype(backbone, name)
+
+    def cast_frozen(self, name: str) -> None:
+        """Keep frozen weights in the type that autocast rounds them to in each forward.
+
+        From now on the wrapper runs the backbone under autocast of this type, in
+        training and in evaluation. That gives the same outputs and gradients, bit for
+        bit, as autocast around single precision. Outputs are in single precision unless
+        the caller runs autocast too.
+
+        Args:
+            name (str): ``'bfloat16'``.
+
+        Raises:
+            ValueError: If it is another one, or the backbone is quantised.
+
+        Note:
+            - See :func:`~mmdmlora.models.frozen_dtype.cast_by_autocast` for what is
+              rounded. What is trained stays in single precision.
+            - Weights that are loaded later are rounded as they are copied.
+            - ``to(dtype)``, ``float()`` or ``half()`` end it: all weights have the new
+              type then, and the backbone runs without autocast.
+            - Call the wrapper or a method of the backbone through it. ``module`` by
+              itself needs autocast around it.
+        """
+        self.check_frozen_dtype(self.module, name)
+        self.frozen_dtype = name
+        for path, parameter in cast_by_autocast(self.module).items():
+            self._rounded[path] = parameter.dtype
+            parameter.data = parameter.data.to(FROZEN_DTYPES[name])
+
     def summary(self) -> str:
-        """One line: method, backbone, number of adapters, trained parameters."""
+        """One line: method, backbone, adapters, trained and rounded parameters."""
         total = sum(p.numel() for p in self.parameters())
         trained = sum(p.numel() for p in self.trainable_parameters())
-        return (
+        line = (
             f'{type(self).__name__} on {type(self.module).__name__}: '
             f'{len(self.adapters)} adapters, trains {trained:,} of {total:,} '
             f'parameters ({100 * trained / total:.2f} %)'
         )
+        if self.frozen_dtype is None:
+            return line
+        rounded = sum(self.module.get_parameter(n).numel() for n in self._rounded)
+        return f'{line}, keeps {rounded:,} in {self.frozen_dtype}'
 
     @property
     def needs_find_unused_parameters(self) -> bool:
@@ -192,13 +255,18 @@ class PEFTModel(TrainedState):
 
         Returns:
             nn.Module: Plain modules only, equal to this wrapper in evaluation mode.
-            This wrapper isn't changed.
+            This wrapper isn't changed. With ``frozen_dtype`` the merged weights are the
+            rounded ones and the adapters' updates, added in single precision, so that
+            outputs equal this wrapper's up to the arithmetic of autocast.
 
         Raises:
             ValueError: If the method can't be merged, or a folded layer doesn't give
                 what the adapted one gives; the message says where and why.
         """
         merged = copy.deepcopy(self.module)
+        for name, dtype in self._rounded.items():
+            parameter = merged.get_parameter(name)
+            parameter.data = parameter.data.to(dtype)
         for name, layer in list(merged.named_modules()):
             if isinstance(layer, InsertedLayer):
                 try:
@@ -241,6 +309,8 @@ class PEFTModel(TrainedState):
             if tensor.requires_grad or (prefixes and name.startswith(prefixes))
         )
         self._remember_loaded()
+        if self.frozen_dtype is not None:
+            self.cast_frozen(self.frozen_dtype)
         print_log(self.summary(), logger='current')
 
     def _loaded_parameters(self) -> dict[str, Tensor]:
@@ -262,9 +332,24 @@ class PEFTModel(TrainedState):
         if self._repeats_layers and self.training and torch.is_grad_enabled():
             args = tuple(connected(value) for value in args)
             kwargs = {name: connected(value) for name, value in kwargs.items()}
-        return self.module(*args, **kwargs)
+        return self._as_forward(self.module)(*args, **kwargs)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> PEFTModel:
+        before = [parameter.dtype for parameter in self.parameters()]
+        super()._apply(fn, recurse)
+        if before != [parameter.dtype for parameter in self.parameters()]:
+            self.frozen_dtype, self._rounded = None, {}
+        return self
+
+    def _as_forward(self, function: Callable) -> Callable:
+        """What runs the backbone, under autocast if frozen weights are kept for it."""
+        if self.frozen_dtype is None:
+            return function
+        device = next(self.module.parameters()).device.type
+        return in_autocast(function, device, FROZEN_DTYPES[self.frozen_dtype])
 
     def train(self, mode: bool = True) -> PEFTModel:
+        self._check_rounded()
         with unchanged_flags(self.parameters()):
             super().train(mode)
         self._repeats_layers = repeats_layers(self.module)
@@ -276,6 +361,17 @@ class PEFTModel(TrainedState):
                 module.eval()
         return self
 
+    def _check_rounded(self) -> None:
+        for name in self._rounded:
+            parameter = self.module.get_parameter(name)
+            if parameter.requires_grad and parameter.dtype is not torch.float32:
+                raise ValueError(
+                    f'{name!r} is to be trained, but frozen_dtype='
+                    f'{self.frozen_dtype!r} keeps it in a type in which small steps '
+                    'are lost: set requires_grad before cast_frozen(), or name it in '
+                    'wrap(..., train_also=[...]).'
+                )
+
     def _keeps_statistics(self, module: nn.Module) -> bool:
         """Whether training must not change the running statistics of a module."""
         return is_frozen(module)
@@ -286,7 +382,14 @@ class PEFTModel(TrainedState):
         except AttributeError:
             if name == 'module':
                 raise
-            return getattr(super().__getattr__('module'), name)
+        module = super().__getattr__('module')
+        found = getattr(module, name)
+        is_method = isinstance(found, MethodType) and found.__self__ is module
+        return self._as_method(found) if is_method else found
+
+    def _as_method(self, method: Callable) -> Callable:
+        """A method of the backbone as it is called through this wrapper."""
+        return self._as_forward(method)
 
 
 def find_wrappers(model: nn.Module) -> list[PEFTModel]:
