@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import wraps
 from typing import Any
 
 import torch
@@ -97,7 +96,6 @@ def in_autocast(function: Callable, device: str, dtype: torch.dtype) -> Callable
         dtype: What autocast computes in.
     """
 
-    @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         is_outer = torch.is_autocast_enabled(device)
         with torch.autocast(device, dtype):

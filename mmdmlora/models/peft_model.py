@@ -13,27 +13,21 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .construction import build_backbone
+from .execution import Execution
 from .fingerprint import fingerprint, first_difference
 from .folding import fold
 from .freezing import has_statistics, is_frozen, trained_names, unchanged_flags
-from .frozen_dtype import (
-    FROZEN_DTYPES,
-    cast_by_autocast,
-    check_frozen_dtype,
-    in_autocast,
-)
 from .layer_checks import check_layers
 from .layers.inserted_layer import InsertedLayer
 from .named_parts import find_parts
 from .recomputed_layers import connected, repeats_layers
 from .targets import Target
-from .trained_state import TrainedState
 from .weight_readers import check_readers
 
 Inserted = TypeVar('Inserted', bound=InsertedLayer)
 
 
-class PEFTModel(TrainedState):
+class PEFTModel(Execution):
     """A frozen backbone with what a method trains.
 
     A method derives from this class, calls ``super().__init__(module)``, which builds,
@@ -79,8 +73,6 @@ class PEFTModel(TrainedState):
         self.module = build_backbone(module)
         self.check_frozen_dtype(self.module, frozen_dtype)
         self.frozen_dtype = frozen_dtype
-        # The backbone's parameters that were rounded to it, with their types before.
-        self._rounded: dict[str, torch.dtype] = {}
         self.backbone_trained = trained_names(self.module)
         self.module.requires_grad_(False)
         self._adapters: dict[str, nn.Module] = {}
@@ -109,7 +101,8 @@ class PEFTModel(TrainedState):
                 backbone, such as ``head`` or ``blocks.11.norm1``.
 
         Raises:
-            ValueError: If a name has no parameters; nothing is changed then.
+            ValueError: If a name has no parameters, or ``frozen_dtype`` has rounded them;
+                nothing is changed then.
         """
         tensors = {
             self.backbone_name(name): tensor
@@ -118,13 +111,7 @@ class PEFTModel(TrainedState):
         }
         names = [names] if isinstance(names, str) else names
         parts = find_parts(names, tensors, type(self.module).__name__)
-        rounded = {id(self.module.get_parameter(name)) for name in self._rounded}
-        if any(id(part) in rounded for part in parts):
-            raise ValueError(
-                f'frozen_dtype={self.frozen_dtype!r} has rounded what is to be trained '
-                'too: name it in wrap(..., train_also=[...]), or set frozen_dtype=None '
-                'and call cast_frozen() after train_also().'
-            )
+        self._refuse_rounded(parts)
         for part in parts:
             if isinstance(part, nn.Parameter):
                 part.requires_grad_(True)
@@ -132,44 +119,6 @@ class PEFTModel(TrainedState):
         self._registered |= {n for n, t in self._full_state().items() if id(t) in found}
         self._remember_loaded()
         self.train(self.training)
-
-    @classmethod
-    def check_frozen_dtype(cls, backbone: nn.Module, name: str | None) -> None:
-        """Refuse a ``frozen_dtype`` that a backbone can't have.
-
-        Raises:
-            ValueError: See :func:`~mmdmlora.models.frozen_dtype.check_frozen_dtype`.
-        """
-        check_frozen_dtype(backbone, name)
-
-    def cast_frozen(self, name: str) -> None:
-        """Keep frozen weights in the type that autocast rounds them to in each forward.
-
-        From now on the wrapper runs the backbone under autocast of this type, in
-        training and in evaluation. That gives the same outputs and gradients, bit for
-        bit, as autocast around single precision. Outputs are in single precision unless
-        the caller runs autocast too.
-
-        Args:
-            name (str): ``'bfloat16'``.
-
-        Raises:
-            ValueError: If it is another one, or the backbone is quantised.
-
-        Note:
-            - See :func:`~mmdmlora.models.frozen_dtype.cast_by_autocast` for what is
-              rounded. What is trained stays in single precision.
-            - Weights that are loaded later are rounded as they are copied.
-            - ``to(dtype)``, ``float()`` or ``half()`` end it: all weights have the new
-              type then, and the backbone runs without autocast.
-            - Call the wrapper or a method of the backbone through it. ``module`` by
-              itself needs autocast around it.
-        """
-        self.check_frozen_dtype(self.module, name)
-        self.frozen_dtype = name
-        for path, parameter in cast_by_autocast(self.module).items():
-            self._rounded[path] = parameter.dtype
-            parameter.data = parameter.data.to(FROZEN_DTYPES[name])
 
     def summary(self) -> str:
         """One line: method, backbone, adapters, trained and rounded parameters."""
@@ -264,9 +213,7 @@ class PEFTModel(TrainedState):
                 what the adapted one gives; the message says where and why.
         """
         merged = copy.deepcopy(self.module)
-        for name, dtype in self._rounded.items():
-            parameter = merged.get_parameter(name)
-            parameter.data = parameter.data.to(dtype)
+        self._restore_types(merged)
         for name, layer in list(merged.named_modules()):
             if isinstance(layer, InsertedLayer):
                 try:
@@ -332,24 +279,10 @@ class PEFTModel(TrainedState):
         if self._repeats_layers and self.training and torch.is_grad_enabled():
             args = tuple(connected(value) for value in args)
             kwargs = {name: connected(value) for name, value in kwargs.items()}
-        return self._as_forward(self.module)(*args, **kwargs)
-
-    def _apply(self, fn: Callable, recurse: bool = True) -> PEFTModel:
-        before = [parameter.dtype for parameter in self.parameters()]
-        super()._apply(fn, recurse)
-        if before != [parameter.dtype for parameter in self.parameters()]:
-            self.frozen_dtype, self._rounded = None, {}
-        return self
-
-    def _as_forward(self, function: Callable) -> Callable:
-        """What runs the backbone, under autocast if frozen weights are kept for it."""
-        if self.frozen_dtype is None:
-            return function
-        device = next(self.module.parameters()).device.type
-        return in_autocast(function, device, FROZEN_DTYPES[self.frozen_dtype])
+        return self._run(args, kwargs)
 
     def train(self, mode: bool = True) -> PEFTModel:
-        self._check_rounded()
+        self._refuse_rounded(self.trainable_parameters())
         with unchanged_flags(self.parameters()):
             super().train(mode)
         self._repeats_layers = repeats_layers(self.module)
@@ -360,17 +293,6 @@ class PEFTModel(TrainedState):
             if has_statistics(module) and self._keeps_statistics(module):
                 module.eval()
         return self
-
-    def _check_rounded(self) -> None:
-        for name in self._rounded:
-            parameter = self.module.get_parameter(name)
-            if parameter.requires_grad and parameter.dtype is not torch.float32:
-                raise ValueError(
-                    f'{name!r} is to be trained, but frozen_dtype='
-                    f'{self.frozen_dtype!r} keeps it in a type in which small steps '
-                    'are lost: set requires_grad before cast_frozen(), or name it in '
-                    'wrap(..., train_also=[...]).'
-                )
 
     def _keeps_statistics(self, module: nn.Module) -> bool:
         """Whether training must not change the running statistics of a module."""

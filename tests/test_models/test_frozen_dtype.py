@@ -328,7 +328,7 @@ def test_refused():
         mmdmlora.wrap(net, 'full', frozen_dtype='bfloat16')
     assert {p.dtype for p in net.parameters()} == {torch.float32}
     model = half('lora')
-    with pytest.raises(ValueError, match='has rounded what is to be trained'):
+    with pytest.raises(ValueError, match=r"'layers.1.ffn.\S+' is to be trained"):
         model.train_also(['layers.1.ffn'])
     model.module.get_parameter('layers.1.attn.proj.weight').requires_grad_(True)
     with pytest.raises(ValueError, match=r"'layers.1.attn.proj.weight' is to be trained"):

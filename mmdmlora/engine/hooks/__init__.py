@@ -3,6 +3,7 @@
 from .accumulated_gradients_hook import AccumulatedGradientsHook
 from .adapter_monitor_hook import AdapterMonitorHook
 from .branch_pruning_hook import BranchPruningHook
+from .compile_hook import CompileHook
 from .crash_safe_checkpoint_hook import CrashSafeCheckpointHook
 from .epoch_seed_hook import EpochSeedHook
 from .finite_check_hook import FiniteCheckHook
@@ -16,6 +17,7 @@ __all__ = [
     'AccumulatedGradientsHook',
     'AdapterMonitorHook',
     'BranchPruningHook',
+    'CompileHook',
     'CrashSafeCheckpointHook',
     'EpochSeedHook',
     'FiniteCheckHook',

@@ -33,7 +33,7 @@ class AdapterModel(PEFTModel):
             stand, see :func:`~mmdmlora.models.targets.find_targets`, instead of the
             placement's.
         frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
-            :meth:`~mmdmlora.models.peft_model.PEFTModel.cast_frozen`. Defaults to None.
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of range, the backbone lacks a place or a

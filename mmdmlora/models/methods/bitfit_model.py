@@ -21,7 +21,7 @@ class BitFitModel(PEFTModel):
     Args:
         module (dict | nn.Module): The backbone or its config.
         frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
-            :meth:`~mmdmlora.models.peft_model.PEFTModel.cast_frozen`. Defaults to None.
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Shape:
         As the backbone's.

@@ -49,7 +49,7 @@ class DMLoRAModel(LowRankModel):
         seed (int, optional): Seed of the draws. Defaults to a random number of PyTorch,
             so that several wrappers of a model draw differently.
         frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
-            :meth:`~mmdmlora.models.peft_model.PEFTModel.cast_frozen`. Defaults to None.
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of range or a target doesn't fit.

@@ -16,7 +16,7 @@ class LinearProbeModel(PEFTModel):
     Args:
         module (dict | nn.Module): The backbone or its config.
         frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
-            :meth:`~mmdmlora.models.peft_model.PEFTModel.cast_frozen`. Defaults to None.
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
     """
 
     def __init__(self, module: dict | nn.Module, frozen_dtype: str | None = None) -> None:

@@ -27,7 +27,7 @@ class LoRAModel(LowRankModel):
             attention and the first pointwise layer of each ConvNeXt block, see
             :func:`~mmdmlora.models.low_rank_places.default_low_rank_targets`.
         frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
-            :meth:`~mmdmlora.models.peft_model.PEFTModel.cast_frozen`. Defaults to None.
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of range or a target doesn't fit.

@@ -31,7 +31,7 @@ class RepAdapterModel(PEFTModel):
             stand, see :func:`~mmdmlora.models.targets.find_targets`. Defaults to the
             places above.
         frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
-            :meth:`~mmdmlora.models.peft_model.PEFTModel.cast_frozen`. Defaults to None.
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of range or a target doesn't fit.

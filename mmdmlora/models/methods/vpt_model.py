@@ -39,7 +39,7 @@ class VPTModel(PEFTModel):
         deep (bool): New prompts for every layer. Defaults to True.
         drop_rate (float): Dropout of the prompts. Defaults to 0.
         frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
-            :meth:`~mmdmlora.models.peft_model.PEFTModel.cast_frozen`. Defaults to None.
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Shape:
         As the backbone's: its outputs don't contain the prompts.
