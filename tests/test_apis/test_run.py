@@ -255,5 +255,5 @@ def test_files_may_lie_in_the_home_folder(tmp_path, monkeypatch):
 
 def test_a_config_without_hooks_gets_those_that_a_run_needs(tmp_path):
     cfg = config(tmp_path)
-    del cfg['default_hooks']
+    cfg.pop('default_hooks')
     assert api.prepare(cfg).default_hooks.keys() == required_hooks().keys()
