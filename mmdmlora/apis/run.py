@@ -86,8 +86,7 @@ def prepare(config: Config) -> Config:
         ValueError: If the working directory can't be written or the run would write over
             what it reads, the backbone's checkpoint
             or the data is missing, a number can't be one, mixed precision is asked for
-            without a GPU, nothing can be compiled where that is asked for, or the run is
-            shorter than its warm-up.
+            without a GPU, or the run is shorter than its warm-up.
     """
     install_safe_loaders()
     expand_home(config._cfg_dict)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmdmlora.engine.compiling import check_compiler
 from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
@@ -27,12 +29,16 @@ class CompileHook(Hook):
 
     Args:
         **options: Those of ``torch.compile``, such as ``mode``.
+
+    Raises:
+        ValueError: Before the first step, if nothing can be compiled here.
     """
 
     def __init__(self, **options: Any) -> None:
         self.options = options
 
     def before_train(self, runner: Runner) -> None:
+        check_compiler(get_device(), **self.options)
         model = unwrapped(runner.model)
         wrappers = find_wrappers(model)
         for wrapper in wrappers:

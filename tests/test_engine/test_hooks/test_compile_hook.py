@@ -32,6 +32,14 @@ class Graphs(Hook):
         self.counts.append(counters['stats']['unique_graphs'])
 
 
+class FirstEpoch(Hook):
+    """Counts from the first step: before it the hook tries the compiler."""
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        if runner.epoch == 0:
+            counters.clear()
+
+
 class Cut(Hook):
     priority = 'LOWEST'
 
@@ -48,11 +56,9 @@ def fresh():
 
 
 def made(cfg: Config, *hooks: Hook) -> Runner:
-    """The Runner of a config; graphs are counted from now on."""
     result = Runner.from_cfg(api.prepare(cfg))
-    for hook in hooks:
+    for hook in (FirstEpoch(), *hooks):
         result.register_hook(hook, hook.priority)
-    counters.clear()  # prepare() has compiled to see whether that works
     return result
 
 
@@ -71,7 +77,7 @@ def check_same_state(one: Runner, other: Runner) -> None:
 
 @pytest.mark.parametrize(
     'backbone, draws',
-    [('vit', 'sample'), ('swin', 'batch'), ('convnext', 'batch')],
+    [('vit', 'sample'), ('swin', 'batch')],
 )
 def test_one_graph_and_one_more_after_a_pruning(backbone, draws, tmp_path):
     graphs = Graphs()
@@ -177,7 +183,7 @@ def test_a_wrong_value_is_refused(value, tmp_path):
 )
 def test_wrong_options_are_refused(options, tmp_path):
     with pytest.raises(ValueError, match='torch.compile does not work here'):
-        api.prepare(config(tmp_path, compile=options))
+        train(tmp_path, compile=options)
 
 
 def test_without_a_compiler(tmp_path, monkeypatch):
@@ -188,7 +194,7 @@ def test_without_a_compiler(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r'not work here \(no compiler\)'):
         check_compiler('cpu')
     with pytest.raises(ValueError, match='compile=False'):
-        api.prepare(config(tmp_path, compile=True))
+        train(tmp_path, compile=True)
 
 
 def test_a_test_compiles_nothing(tmp_path):
