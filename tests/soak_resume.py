@@ -30,9 +30,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -63,6 +64,7 @@ class Setup:
 
     Attributes:
         workers: Numbers of data-loading workers; each start takes one at random.
+        changes: Settings of the config, by keys with dots.
     """
 
     out: Path
@@ -72,6 +74,7 @@ class Setup:
     ema: bool = False
     flips: bool = True
     by_iteration: bool = False
+    changes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -131,6 +134,7 @@ def train(setup: Setup, work_dir: Path, rank: int, port: int, workers: int) -> N
     if setup.flips:
         flip = dict(type='RandomFlip', prob=0.5)
         cfg.train_dataloader.dataset.pipeline.insert(1, flip)
+    cfg.merge_from_dict(setup.changes)
     Runner.from_cfg(prepare(cfg)).train()
 
 
@@ -349,6 +353,7 @@ def main() -> None:
         '--no-flips', action='store_true', help='no random numbers in the data pipeline'
     )
     parser.add_argument('--by-iteration', action='store_true')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     parser.add_argument('--out', type=Path, help='keep the runs there')
     args = parser.parse_args()
     random.seed(args.seed)
@@ -362,6 +367,7 @@ def main() -> None:
         ema=args.ema,
         flips=not args.no_flips,
         by_iteration=args.by_iteration,
+        changes=args.cfg_options,
     )
     outcome = soak(setup, args.kills)
     print('| kills | in the middle of a write | resumes | problems and differences |')

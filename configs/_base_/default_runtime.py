@@ -22,6 +22,7 @@ default_hooks = dict(
 
 env_cfg = dict(
     cudnn_benchmark=False,
+    allow_tf32=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
 
+from mmdmlora.engine.compiling import prepare_compile
 from mmdmlora.engine.export import save_merged
 from mmdmlora.engine.hooks import SummaryHook
 from mmdmlora.engine.launch import (
@@ -21,6 +22,7 @@ from mmdmlora.engine.launch import (
 from mmdmlora.engine.required_hooks import required_hooks
 from mmdmlora.engine.seeding import restored_determinism
 from mmdmlora.engine.state_check import check_fits
+from mmdmlora.engine.tf32 import check_tf32, tf32
 from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.io import expand_home, install_safe_loaders, load_checkpoint
 from mmdmlora.registry import MODELS
@@ -58,19 +60,21 @@ TRAINING_SETTINGS = (
     'optim_wrapper',
     'param_scheduler',
     'auto_scale_lr',
+    'compile',
     'load_from',
     'resume',
 )
-TRAINING_HOOKS = ('branch_pruning', 'learning_scalar', 'summary')
+TRAINING_HOOKS = ('branch_pruning', 'learning_scalar', 'summary', 'compile')
 
 
 def prepare(config: Config) -> Config:
     """Make a config run on a current PyTorch, in place.
 
     Adds the hooks that a resumable training needs and those that guard it where a config
-    lacks them, replaces mmengine's checkpoint hook by the crash-safe one and its loop by
-    iterations by the resumable one, so that stock configs can be used too, expands ``~``
-    in every path and adapts the launch to the machine. For the whole process
+    lacks them, replaces mmengine's checkpoint hook by the crash-safe one, its loop by
+    iterations by the resumable one and its ``compile`` by
+    :class:`~mmdmlora.engine.CompileHook`, so that stock configs can be used too, expands
+    ``~`` in every path and adapts the launch to the machine. For the whole process
     it replaces mmengine's checkpoint loaders: see
     :func:`~mmdmlora.io.schemes.install_safe_loaders`. A test is prepared by
     :func:`prepare_test`.
@@ -92,7 +96,9 @@ def prepare(config: Config) -> Config:
     check_files(config)
     check_numbers(config)
     check_schedule(config)
-    hooks = config.setdefault('default_hooks', {})
+    # What setdefault of a Config returns isn't what it keeps.
+    config.setdefault('default_hooks', {})
+    hooks = config.default_hooks
     required = required_hooks()
     for name, hook in required.items():
         hooks.setdefault(name, hook)
@@ -106,6 +112,8 @@ def prepare(config: Config) -> Config:
     config.setdefault('launcher', 'none')
     drop_invalid_worker_options(config)
     check_amp(config)
+    check_tf32(config)
+    prepare_compile(config)
     prepare_distributed(config)
     return config
 
@@ -160,7 +168,7 @@ def train(config: Config) -> dict:
             nothing of ``load_from`` fits.
     """
     prepare(config)
-    with restored_determinism():
+    with restored_determinism(), tf32(config):
         runner = Runner.from_cfg(_named_apart(config))
         check_steps(runner)
         if config.get('load_from') and not config.get('resume'):
@@ -198,7 +206,8 @@ def test(config: Config, checkpoint: str) -> dict[str, float]:
     """
     runner = Runner.from_cfg(prepare_test(config, checkpoint))
     _check_complete(runner.model, checkpoint)
-    return runner.test()
+    with tf32(config):
+        return runner.test()
 
 
 def merge(config: Config, checkpoint: str, out: str) -> Path:

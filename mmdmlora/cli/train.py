@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 from mmdmlora.apis.run import train
 from mmdmlora.engine.launch import use_amp
+from mmdmlora.engine.tf32 import use_tf32
 
 from .config_arguments import add_config_arguments, read_config
 
@@ -24,6 +25,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         help='train in mixed precision; without a value float16 on a GPU and bfloat16 on '
         'a CPU',
     )
+    parser.add_argument(
+        '--tf32',
+        action='store_true',
+        help='multiply single-precision matrices in TF32 on a GPU that has it',
+    )
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='compile the training forwards of the backbone',
+    )
 
 
 def run(args: Namespace) -> None:
@@ -33,4 +44,8 @@ def run(args: Namespace) -> None:
         config.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
         use_amp(config, None if args.amp == 'default' else args.amp)
+    if args.tf32:
+        use_tf32(config)
+    if args.compile and not config.get('compile'):
+        config.compile = True
     train(config)

@@ -54,8 +54,9 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Raises:
         ValueError: If nothing in the model is trained, the optimizer is unknown,
             ``layer_decay_rate`` comes without a ``weight_decay`` or with an option that
-            can't be combined with it, or distributed training lacks
-            ``find_unused_parameters=True`` where it is needed.
+            can't be combined with it, SGD is fused and has momentum where branches are
+            drawn, or distributed training lacks ``find_unused_parameters=True`` where it
+            is needed.
     """
 
     def __init__(
@@ -84,6 +85,15 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
+        settings = self.optimizer_cfg
+        leaves_out = any(w.needs_find_unused_parameters for w in find_wrappers(model))
+        is_sgd = settings.get('type') == 'SGD' and settings.get('momentum')
+        if leaves_out and is_sgd and settings.get('fused'):
+            raise ValueError(
+                "PyTorch's fused SGD can't begin the momentum of parameters that earlier "
+                'steps left out, such as branches that were not drawn: set '
+                'optim_wrapper.optimizer.fused=None, or use AdamW.'
+            )
         is_parallel = isinstance(model, DistributedDataParallel)
         if is_parallel and not model.find_unused_parameters:
             for wrapper in find_wrappers(model):

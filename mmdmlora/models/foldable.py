@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .execution import Execution
 from .folding import fold
 from .layers.inserted_layer import InsertedLayer
-from .trained_state import TrainedState
 from .writes import Writes
 
 
-class Foldable(TrainedState):
+class Foldable(Execution):
     """A wrapper whose inserted layers fold into plain ones, for good or for a while."""
 
     module: nn.Module
@@ -29,13 +29,16 @@ class Foldable(TrainedState):
 
         Returns:
             nn.Module: Plain modules only, equal to this wrapper in evaluation mode.
-            This wrapper isn't changed.
+            This wrapper isn't changed. With ``frozen_dtype`` the merged weights are the
+            rounded ones and the adapters' updates, added in single precision, so that
+            outputs equal this wrapper's up to the arithmetic of autocast.
 
         Raises:
             ValueError: If the method can't be merged, or a folded layer doesn't give
                 what the adapted one gives; the message says where and why.
         """
         merged = copy.deepcopy(self.module)
+        self._restore_types(merged)
         for name, layer in list(_inserted_layers(merged)):
             merged.set_submodule(name, self._fold(name, layer), strict=True)
         return merged.requires_grad_(True)
@@ -59,7 +62,10 @@ class Foldable(TrainedState):
         """
         layers = dict(self._inserted_layers())
         copied = copy.deepcopy(list(layers.values()))
-        folded = [self._fold(*pair) for pair in zip(layers, copied, strict=True)]
+        folded = []
+        for name, layer in zip(layers, copied, strict=True):
+            self._restore_types(layer, f'{name}.')
+            folded.append(self._fold(name, layer))
         for layer, plain in zip(layers.values(), folded, strict=True):
             layer.set_folded(plain)
         beside = [child for child in self.children() if child is not self.module]

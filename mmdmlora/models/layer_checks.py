@@ -83,7 +83,7 @@ def forward_fault(layer: nn.Linear | nn.Conv2d) -> str:
             'it has forward hooks, which may change what it gives. Remove them, and '
             'register them after wrapping.'
         )
-    if _is_stock(layer):
+    if is_stock(layer, nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear):
         return ''
     try:
         equal = _runs_as_stock(layer)
@@ -105,6 +105,29 @@ def random_input(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> Te
     else:
         shape = (4, layer.in_features)
     return torch.randn(shape, generator=generator, dtype=torch.float64, device='cpu')
+
+
+def is_stock(layer: nn.Module, base: type[nn.Module]) -> bool:
+    """Whether a layer runs the forward of a class of PyTorch."""
+    names = ('forward', '__call__', '_conv_forward')
+    return 'forward' not in vars(layer) and all(
+        getattr(type(layer), name, None) is getattr(base, name, None) for name in names
+    )
+
+
+@torch.no_grad()
+def trial_copy(
+    layer: nn.Linear | nn.Conv2d, generator: torch.Generator
+) -> nn.Linear | nn.Conv2d:
+    """A copy of a layer with random parameters, on the CPU in single precision."""
+    trial = copy.deepcopy(layer)
+    if layer.weight.is_meta:
+        trial.to_empty(device='cpu')
+    trial.to('cpu', torch.float32)
+    for parameter in trial.parameters():
+        values = torch.randn(parameter.shape, generator=generator, device='cpu')
+        parameter.copy_(values)
+    return trial
 
 
 def _second_place(target: Target, modules: Named) -> str:
@@ -158,25 +181,10 @@ def _overlap(
     )
 
 
-def _is_stock(layer: nn.Linear | nn.Conv2d) -> bool:
-    is_conv = isinstance(layer, nn.Conv2d)
-    base = nn.Conv2d if is_conv else nn.Linear
-    names = ('forward', '__call__', *(['_conv_forward'] if is_conv else []))
-    return 'forward' not in vars(layer) and all(
-        getattr(type(layer), name) is getattr(base, name) for name in names
-    )
-
-
 @torch.no_grad()
 def _runs_as_stock(layer: nn.Linear | nn.Conv2d) -> bool:
     generator = torch.Generator().manual_seed(0)
-    trial = copy.deepcopy(layer)
-    if layer.weight.is_meta:
-        trial.to_empty(device='cpu')
-    trial.to('cpu', torch.float32)
-    for parameter in trial.parameters():
-        values = torch.randn(parameter.shape, generator=generator, device='cpu')
-        parameter.copy_(values)
+    trial = trial_copy(layer, generator)
     x = random_input(layer, generator).float()
     if isinstance(layer, nn.Conv2d):
         expected = nn.Conv2d._conv_forward(trial, x, trial.weight, trial.bias)

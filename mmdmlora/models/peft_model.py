@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MethodType
 from typing import Any, TypeVar
 
 import torch
@@ -37,6 +38,8 @@ class PEFTModel(Foldable):
             place: it is neither copied nor initialised. In a config, an ``init_cfg`` of
             type ``Pretrained`` is loaded completely or not at all, see
             :func:`~mmdmlora.models.pretrained.load_pretrained`.
+        frozen_dtype (str, optional): ``'bfloat16'``: see :meth:`cast_frozen`. Defaults
+            to None: frozen weights stay as they are.
 
     Attributes:
         module (nn.Module): The backbone. Adapted layers keep their paths.
@@ -47,7 +50,8 @@ class PEFTModel(Foldable):
         As the backbone's.
 
     Raises:
-        ValueError: If the backbone's checkpoint is missing or doesn't fit.
+        ValueError: If the backbone's checkpoint is missing or doesn't fit, or
+            ``frozen_dtype`` is unknown or can't be had.
 
     Note:
         - State: see :class:`~mmdmlora.models.trained_state.TrainedState`.
@@ -62,9 +66,11 @@ class PEFTModel(Foldable):
     # Why it can't be copied as nn.DataParallel does; empty: it can.
     _replica_fault = ''
 
-    def __init__(self, module: dict | nn.Module) -> None:
+    def __init__(self, module: dict | nn.Module, frozen_dtype: str | None = None) -> None:
         super().__init__()
         self.module = build_backbone(module)
+        self.check_frozen_dtype(self.module, frozen_dtype)
+        self.frozen_dtype = frozen_dtype
         self.backbone_trained = trained_names(self.module)
         self.module.requires_grad_(False)
         self._adapters: dict[str, nn.Module] = {}
@@ -93,7 +99,8 @@ class PEFTModel(Foldable):
                 backbone, such as ``head`` or ``blocks.11.norm1``.
 
         Raises:
-            ValueError: If a name has no parameters; nothing is changed then.
+            ValueError: If a name has no parameters, or ``frozen_dtype`` has rounded them;
+                nothing is changed then.
         """
         tensors = {
             self.backbone_name(name): tensor
@@ -102,6 +109,7 @@ class PEFTModel(Foldable):
         }
         names = [names] if isinstance(names, str) else names
         parts = find_parts(names, tensors, type(self.module).__name__)
+        self._refuse_rounded(parts)
         for part in parts:
             if isinstance(part, nn.Parameter):
                 part.requires_grad_(True)
@@ -111,14 +119,18 @@ class PEFTModel(Foldable):
         self.train(self.training)
 
     def summary(self) -> str:
-        """One line: method, backbone, number of adapters, trained parameters."""
+        """One line: method, backbone, adapters, trained and rounded parameters."""
         total = sum(p.numel() for p in self.parameters())
         trained = sum(p.numel() for p in self.trainable_parameters())
-        return (
+        line = (
             f'{type(self).__name__} on {type(self.module).__name__}: '
             f'{len(self.adapters)} adapters, trains {trained:,} of {total:,} '
             f'parameters ({100 * trained / total:.2f} %)'
         )
+        if self.frozen_dtype is None:
+            return line
+        rounded = sum(self.module.get_parameter(n).numel() for n in self._rounded)
+        return f'{line}, keeps {rounded:,} in {self.frozen_dtype}'
 
     @property
     def needs_find_unused_parameters(self) -> bool:
@@ -214,6 +226,8 @@ class PEFTModel(Foldable):
             if tensor.requires_grad or (prefixes and name.startswith(prefixes))
         )
         self._remember_loaded()
+        if self.frozen_dtype is not None:
+            self.cast_frozen(self.frozen_dtype)
         print_log(self.summary(), logger='current')
 
     def _loaded_parameters(self) -> dict[str, Tensor]:
@@ -236,11 +250,12 @@ class PEFTModel(Foldable):
         if self._repeats_layers and self.training and torch.is_grad_enabled():
             args = tuple(connected(value) for value in args)
             kwargs = {name: connected(value) for name, value in kwargs.items()}
-        return self.module(*args, **kwargs)
+        return self._run(args, kwargs)
 
     def train(self, mode: bool = True) -> PEFTModel:
         if mode:
             self._unfold()
+        self._refuse_rounded(self.trainable_parameters())
         with unchanged_flags(self.parameters()):
             super().train(mode)
         self._repeats_layers = repeats_layers(self.module)
@@ -262,7 +277,14 @@ class PEFTModel(Foldable):
         except AttributeError:
             if name == 'module':
                 raise
-            return getattr(super().__getattr__('module'), name)
+        module = super().__getattr__('module')
+        found = getattr(module, name)
+        is_method = isinstance(found, MethodType) and found.__self__ is module
+        return self._as_method(found) if is_method else found
+
+    def _as_method(self, method: Callable) -> Callable:
+        """A method of the backbone as it is called through this wrapper."""
+        return self._as_forward(method)
 
 
 def find_wrappers(model: nn.Module) -> list[PEFTModel]:

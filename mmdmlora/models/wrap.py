@@ -93,6 +93,9 @@ def wrap(
     _check_options(wrapper, method, settings)
     names = [train_also] if isinstance(train_also, str) else list(train_also)
     find_parts(names, dict(model.named_parameters()), type(model).__name__)
+    # Only what isn't trained may be rounded.
+    frozen_dtype = settings.pop('frozen_dtype', None)
+    wrapper.check_frozen_dtype(model, frozen_dtype)
     trained = [(p, p.requires_grad) for p in model.parameters()]
     try:
         with quiet_log():
@@ -103,6 +106,8 @@ def wrap(
         raise
     if names:
         wrapped.train_also(names)
+    if frozen_dtype is not None:
+        wrapped.cast_frozen(frozen_dtype)
     print_log(wrapped.summary(), logger='current')
     return wrapped
 

@@ -251,3 +251,9 @@ def test_files_may_lie_in_the_home_folder(tmp_path, monkeypatch):
     api.test(settings(), '~/run/epoch_2.pth')
     assert api.merge(settings(), '~/run/epoch_2.pth', '~/m.pth') == tmp_path / 'm.py'
     assert (tmp_path / 'm.pth').is_file()
+
+
+def test_a_config_without_hooks_gets_those_that_a_run_needs(tmp_path):
+    cfg = config(tmp_path)
+    cfg.pop('default_hooks')
+    assert api.prepare(cfg).default_hooks.keys() == required_hooks().keys()

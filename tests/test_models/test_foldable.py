@@ -54,6 +54,18 @@ def test_it_gives_what_the_merged_model_gives(method, backbone):
     assert all(torch.equal(t, state[n]) for n, t in model.state_dict().items())
 
 
+@pytest.mark.parametrize('method', ['LoRAModel', 'DMLoRAModel', 'RepAdapterModel'])
+@torch.no_grad()
+def test_rounded_frozen_weights_fold_in_single_precision(method):
+    model = trained(wrapped(method, **METHODS[method], frozen_dtype='bfloat16'))
+    merged = model.merge()
+    with model.folded():
+        got = features(model, images())
+    with torch.autocast('cpu', torch.bfloat16):
+        expected = features(merged, images())
+    assert torch.equal(got, expected.float())
+
+
 @torch.no_grad()
 def test_owners_that_read_the_weight_get_the_folded_one():
     model = trained(MODELS.build(dict(type='LoRAModel', module=BEIT, rank=2)))

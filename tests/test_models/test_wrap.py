@@ -362,7 +362,10 @@ def test_wrong_names_list_candidates(name, also, known):
         (dict(method='lorra'), "method='lorra' is unknown: use one of dmlora, dmlora-f"),
         (dict(method=None), 'method=None is unknown'),
         (dict(rnak=8), "'dmlora' has no option 'rnak': did you mean 'rank'"),
-        (dict(method='linear', rank=8), "'linear' has no option 'rank': It has none"),
+        (
+            dict(method='linear', rank=8),
+            "no option 'rank': It has frozen_dtype",
+        ),
         (dict(rank=0), 'rank=0 is not in'),
         (dict(targets=[dict(type='nothing')]), 'matches no linear layer'),
         (dict(train_also='tail'), 'names no part'),

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from mmdmlora.engine.compiling import check_compiler
+
 from ..compose import find_part, load_config
 from ..locations import config_root
 from .measurement import rows
@@ -113,21 +115,6 @@ def report(settings: Settings, result: Sequence[dict]) -> dict:
         threads=torch.get_num_threads(),
         rows=list(result),
     )
-
-
-def check_compiler(device: str) -> None:
-    """Compile a small function.
-
-    Raises:
-        ValueError: If that fails.
-    """
-    try:
-        torch.compile(lambda tensor: tensor.sin() + 1)(torch.ones(8, device=device))
-    except Exception as error:  # compilers fail in many ways
-        raise ValueError(
-            f'torch.compile does not work here ({str(error).splitlines()[0]}): install '
-            'a C++ compiler, or leave out --compile.'
-        ) from error
 
 
 def _check_device(name: str) -> None:

@@ -3,6 +3,7 @@
 from .accumulated_gradients_hook import AccumulatedGradientsHook
 from .adapter_monitor_hook import AdapterMonitorHook
 from .branch_pruning_hook import BranchPruningHook
+from .compile_hook import CompileHook
 from .crash_safe_checkpoint_hook import CrashSafeCheckpointHook
 from .deferred_info_hook import DeferredInfoHook
 from .epoch_seed_hook import EpochSeedHook
@@ -18,6 +19,7 @@ __all__ = [
     'AccumulatedGradientsHook',
     'AdapterMonitorHook',
     'BranchPruningHook',
+    'CompileHook',
     'CrashSafeCheckpointHook',
     'DeferredInfoHook',
     'EpochSeedHook',

@@ -32,6 +32,8 @@ class AdapterModel(PEFTModel):
         targets (Sequence[dict], optional): The linear layers behind which adapters
             stand, see :func:`~mmdmlora.models.targets.find_targets`, instead of the
             placement's.
+        frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of range, the backbone lacks a place or a
@@ -54,10 +56,11 @@ class AdapterModel(PEFTModel):
         placement: str = 'pfeiffer',
         drop_rate: float = 0.0,
         targets: Sequence[dict] | None = None,
+        frozen_dtype: str | None = None,
     ) -> None:
         if placement not in tuple(PLACEMENTS):
             raise ValueError(f'placement={placement!r} is none of {[*PLACEMENTS]}.')
-        super().__init__(module)
+        super().__init__(module, frozen_dtype)
         settings = dict(dim=dim, drop_rate=drop_rate)
         found = find_places(self.module, PLACEMENTS[placement], targets, settings)
 

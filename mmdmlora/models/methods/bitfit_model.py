@@ -20,6 +20,8 @@ class BitFitModel(PEFTModel):
 
     Args:
         module (dict | nn.Module): The backbone or its config.
+        frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Shape:
         As the backbone's.
@@ -35,8 +37,8 @@ class BitFitModel(PEFTModel):
         `BitFit <https://arxiv.org/abs/2106.10199>`_.
     """
 
-    def __init__(self, module: dict | nn.Module) -> None:
-        super().__init__(module)
+    def __init__(self, module: dict | nn.Module, frozen_dtype: str | None = None) -> None:
+        super().__init__(module, frozen_dtype)
         biases = [
             parameter
             for name, parameter in self.module.named_parameters()

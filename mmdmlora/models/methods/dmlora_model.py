@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import wraps
-from types import MethodType
 from typing import Any
 
 import torch
@@ -49,6 +48,8 @@ class DMLoRAModel(LowRankModel):
             Defaults to ``batch``.
         seed (int, optional): Seed of the draws. Defaults to a random number of PyTorch,
             so that several wrappers of a model draw differently.
+        frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of range or a target doesn't fit.
@@ -90,12 +91,14 @@ class DMLoRAModel(LowRankModel):
         targets: Sequence[dict] | None = None,
         draws: str = 'batch',
         seed: int | None = None,
+        frozen_dtype: str | None = None,
     ) -> None:
         if draws not in MODES:
             raise ValueError(f'draws={draws!r} is unknown: use one of {MODES}.')
         super().__init__(
             module,
             targets,
+            frozen_dtype,
             rank=rank,
             num_branches=num_branches,
             scale=scale,
@@ -196,9 +199,6 @@ class DMLoRAModel(LowRankModel):
 
         return step
 
-    def __getattr__(self, name: str) -> Any:
-        found = super().__getattr__(name)
-        is_method = isinstance(found, MethodType) and found.__self__ is self._modules.get(
-            'module'
-        )
-        return self._as_step(found, False) if is_method and self.training else found
+    def _as_method(self, method: Callable) -> Callable:
+        method = super()._as_method(method)
+        return self._as_step(method, False) if self.training else method

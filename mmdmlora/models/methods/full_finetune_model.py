@@ -18,12 +18,13 @@ class FullFinetuneModel(PEFTModel):
 
     Args:
         module (dict | nn.Module): The backbone or its config.
+        frozen_dtype (None): Refused otherwise: what is frozen is saved, too.
 
     Shape:
         As the backbone's.
 
     Raises:
-        ValueError: If the backbone freezes all of itself.
+        ValueError: If the backbone freezes all of itself, or ``frozen_dtype`` is set.
 
     Note:
         - The state dict holds the whole backbone, buffers too. Batch norms train,
@@ -38,8 +39,8 @@ class FullFinetuneModel(PEFTModel):
         Common practice; the baseline "Full" of arXiv:2203.12119.
     """
 
-    def __init__(self, module: dict | nn.Module) -> None:
-        super().__init__(module)
+    def __init__(self, module: dict | nn.Module, frozen_dtype: str | None = None) -> None:
+        super().__init__(module, frozen_dtype)
         if not self.backbone_trained:
             raise ValueError(
                 f'{type(self.module).__name__} freezes all of its parameters: lower its '
@@ -49,6 +50,14 @@ class FullFinetuneModel(PEFTModel):
             parameter.requires_grad_(name in self.backbone_trained)
         self._register({})
         self.register_load_state_dict_post_hook(_remember)
+
+    @classmethod
+    def check_frozen_dtype(cls, backbone: nn.Module, name: str | None) -> None:
+        if name is not None:
+            raise ValueError(
+                f'frozen_dtype={name!r} is for frozen weights, and {cls.__name__} trains '
+                'all of them: leave it out, and use --amp bfloat16 for speed.'
+            )
 
     def _keeps_statistics(self, module: nn.Module) -> bool:
         return next(module.parameters(), None) is not None and is_frozen(module)

@@ -15,8 +15,10 @@ class LinearProbeModel(PEFTModel):
 
     Args:
         module (dict | nn.Module): The backbone or its config.
+        frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
     """
 
-    def __init__(self, module: dict | nn.Module) -> None:
-        super().__init__(module)
+    def __init__(self, module: dict | nn.Module, frozen_dtype: str | None = None) -> None:
+        super().__init__(module, frozen_dtype)
         self._register({})

@@ -26,6 +26,8 @@ class LoRAModel(LowRankModel):
             :func:`~mmdmlora.models.targets.find_targets`. Defaults to q and v of each
             attention and the first pointwise layer of each ConvNeXt block, see
             :func:`~mmdmlora.models.low_rank_places.default_low_rank_targets`.
+        frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of range or a target doesn't fit.
@@ -42,10 +44,12 @@ class LoRAModel(LowRankModel):
         drop_rate: float = 0.0,
         learn_scale: bool = False,
         targets: Sequence[dict] | None = None,
+        frozen_dtype: str | None = None,
     ) -> None:
         super().__init__(
             module,
             targets,
+            frozen_dtype,
             rank=rank,
             scale=scale,
             drop_rate=drop_rate,

@@ -23,6 +23,7 @@ class LowRankModel(PEFTModel):
         targets (Sequence[dict], optional): See
             :func:`~mmdmlora.models.targets.find_targets`. None means the paper's places,
             see :func:`~mmdmlora.models.low_rank_places.default_low_rank_targets`.
+        frozen_dtype (str, optional): As in :class:`PEFTModel`. Defaults to None.
         **settings: Options of :class:`~mmdmlora.models.layers.mix_lora.MixLoRA`, which a
             target may override.
     """
@@ -31,9 +32,13 @@ class LowRankModel(PEFTModel):
     _replica_fault = 'replicas get no lists of parameters'
 
     def __init__(
-        self, module: dict | nn.Module, targets: Sequence[dict] | None, **settings: float
+        self,
+        module: dict | nn.Module,
+        targets: Sequence[dict] | None,
+        frozen_dtype: str | None = None,
+        **settings: float,
     ) -> None:
-        super().__init__(module)
+        super().__init__(module, frozen_dtype)
         if targets is None:
             targets = default_low_rank_targets(self.module)
 

@@ -30,6 +30,8 @@ class RepAdapterModel(PEFTModel):
         targets (Sequence[dict], optional): The linear layers before which adapters
             stand, see :func:`~mmdmlora.models.targets.find_targets`. Defaults to the
             places above.
+        frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Raises:
         ValueError: If an argument is out of range or a target doesn't fit.
@@ -54,8 +56,9 @@ class RepAdapterModel(PEFTModel):
         scale: float = 1.0,
         drop_rate: float = 0.1,
         targets: Sequence[dict] | None = None,
+        frozen_dtype: str | None = None,
     ) -> None:
-        super().__init__(module)
+        super().__init__(module, frozen_dtype)
         settings = dict(dim=dim, groups=groups, scale=scale, drop_rate=drop_rate)
         places = ('attention_in', 'mlp_in')
 

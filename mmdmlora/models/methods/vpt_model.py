@@ -38,6 +38,8 @@ class VPTModel(PEFTModel):
         num_tokens (int): Number of prompts. Defaults to 10.
         deep (bool): New prompts for every layer. Defaults to True.
         drop_rate (float): Dropout of the prompts. Defaults to 0.
+        frozen_dtype (str, optional): ``'bfloat16'`` keeps frozen weights in it, see
+            :meth:`~mmdmlora.models.execution.Execution.cast_frozen`. Defaults to None.
 
     Shape:
         As the backbone's: its outputs don't contain the prompts.
@@ -69,8 +71,9 @@ class VPTModel(PEFTModel):
         num_tokens: int = 10,
         deep: bool = True,
         drop_rate: float = 0.0,
+        frozen_dtype: str | None = None,
     ) -> None:
-        super().__init__(module)
+        super().__init__(module, frozen_dtype)
         if not is_count(num_tokens):
             raise ValueError(f'num_tokens={num_tokens} is no whole number above 0.')
         if not is_rate(drop_rate):

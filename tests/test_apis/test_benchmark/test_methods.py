@@ -63,7 +63,7 @@ def test_trained_parameters_follow_from_the_settings(name, expected, backbone):
         ('', 'Known are'),
         ('../methods/lora', 'Known are'),
         ('lora:ranks=2', "no setting 'ranks'. Its settings are: rank, scale"),
-        ('linear:rank=2', 'Its settings are: none'),
+        ('linear:rank=2', 'Its settings are: frozen_dtype'),
         ('lora:module=2', "no setting 'module'"),
         ('lora:type=x', "no setting 'type'"),
         ('peft-lora:drop_rate=0.1', 'Its settings are: rank, scale'),

@@ -9,7 +9,7 @@ from PIL import Image
 from mmdmlora import cli
 from mmdmlora.apis.benchmark import run as module
 from mmdmlora.apis.benchmark.report import markdown
-from mmdmlora.apis.benchmark.run import Settings, check_compiler
+from mmdmlora.apis.benchmark.run import Settings
 
 TINY = ('benchmark', '--backbone', 'vit-tiny', '--batch', '2', '--device', 'cpu')
 
@@ -94,15 +94,6 @@ def test_a_missing_package_is_told(package, arguments, monkeypatch):
         cli.main([*TINY, *arguments])
     assert f'{package} is needed here' in str(ended.value)
     assert 'mmdmlora[benchmark]' in str(ended.value)
-
-
-def test_without_a_compiler(monkeypatch):
-    def compile(function):
-        raise RuntimeError('no compiler\nwas found')
-
-    monkeypatch.setattr('torch.compile', compile)
-    with pytest.raises(ValueError, match=r'does not work here \(no compiler\)'):
-        check_compiler('cpu')
 
 
 def test_methods_must_be_named():
