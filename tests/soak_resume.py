@@ -9,7 +9,8 @@ more. It is killed (SIGKILL, all its processes) at random moments; every third t
 tool waits for a checkpoint that is being written and kills in the middle of that. After
 each kill the checkpoint that ``last_checkpoint`` names has to load, and so has the best
 one that it knows. In the end everything that training computes is compared bit for bit.
-By iteration checkpoints fall into the middle of an accumulation of gradients.
+Checkpoints are due by time, so that a kill costs several epochs or iterations, and some
+fall into the middle of an accumulation of gradients.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ STEPS_AN_EPOCH = 2
 PADDING = 2**22  # float32: 16 MiB
 # Entries that say when and where a run ran, not what it computed.
 INCIDENTAL = {'time', 'data_time', 'memory', 'cfg', 'experiment_name', 'padding'}
+# Which checkpoint there was before depends on the clock.
+INCIDENTAL |= {'last_ckpt', 'keep_ckpt_ids', 'superseded_ckpts'}
 LOGGED = ('loss', 'lr', 'branches', 'scale', 'accuracy/top1')
 
 
@@ -64,6 +67,8 @@ class Setup:
 
     Attributes:
         workers: Numbers of data-loading workers; each start takes one at random.
+        interval: Of the checkpoints. None: a third of a second at first, then so long
+            as three epochs of the undisturbed run took.
         changes: Settings of the config, by keys with dots.
     """
 
@@ -74,6 +79,7 @@ class Setup:
     ema: bool = False
     flips: bool = True
     by_iteration: bool = False
+    interval: str | int | None = None
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -123,7 +129,9 @@ def train(setup: Setup, work_dir: Path, rank: int, port: int, workers: int) -> N
         resume=True,
         **options,
     )
-    cfg.default_hooks.checkpoint.max_keep_ckpts = 1
+    cfg.default_hooks.checkpoint.update(
+        max_keep_ckpts=1, interval=setup.interval or '0.3s'
+    )
     cfg.train_cfg.val_interval = 2
     if setup.by_iteration:
         count_iterations(cfg, setup.epochs * STEPS_AN_EPOCH)
@@ -142,7 +150,7 @@ def count_iterations(cfg: Config, max_iters: int) -> None:
     """Make a run by epochs one by iterations, with images in an endless order."""
     cfg.train_cfg = dict(by_epoch=False, max_iters=max_iters, val_interval=4)
     cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
-    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=3)
+    cfg.default_hooks.checkpoint.by_epoch = False
     cfg.default_hooks.monitor.interval = 1
     cfg.optim_wrapper.accumulative_counts = 2
     cfg.param_scheduler.update(by_epoch=False, T_max=max_iters)
@@ -308,6 +316,8 @@ def soak(setup: Setup, kills: int) -> Outcome:
         outcome.problems.append(f'the undisturbed run failed: see {whole}.0.log')
         return outcome
     seconds_an_epoch = (time.monotonic() - start - startup) / setup.epochs
+    if setup.interval is None:
+        setup = replace(setup, interval=f'{3 * seconds_an_epoch:.4f}s')
     epoch = 0.0
     while True:
         attempt = Attempt(setup, killed, random.choice(setup.workers))
@@ -353,12 +363,16 @@ def main() -> None:
         '--no-flips', action='store_true', help='no random numbers in the data pipeline'
     )
     parser.add_argument('--by-iteration', action='store_true')
+    parser.add_argument(
+        '--interval', help='of checkpoints (default: as long as three epochs take)'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     parser.add_argument('--out', type=Path, help='keep the runs there')
     args = parser.parse_args()
     random.seed(args.seed)
     out = args.out or Path(tempfile.mkdtemp())
     out.mkdir(parents=True, exist_ok=True)
+    interval = args.interval
     setup = Setup(
         out,
         epochs=max(8, EPOCHS_A_KILL * args.kills),
@@ -367,6 +381,7 @@ def main() -> None:
         ema=args.ema,
         flips=not args.no_flips,
         by_iteration=args.by_iteration,
+        interval=int(interval) if (interval or '').isdecimal() else interval,
         changes=args.cfg_options,
     )
     outcome = soak(setup, args.kills)

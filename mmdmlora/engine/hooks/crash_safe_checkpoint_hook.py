@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import bisect
-import logging
-import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import (
+    barrier,
+    broadcast_object_list,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from mmdmlora.io import (
-    LateRemoval,
-    atomic_backend_args,
-    atomic_write,
-    load_checkpoint_file,
-    remove_partial_files,
-)
+from mmdmlora.engine.duration import seconds_of
+from mmdmlora.engine.last_checkpoint import POINTER, point, repair_pointer, step_of
+from mmdmlora.io import LateRemoval, atomic_backend_args, remove_partial_files
 from mmdmlora.registry import HOOKS
 
-POINTER = 'last_checkpoint'
+# By iteration several processes ask each other only that often.
+LOOK_EVERY = 50
 
 # Entries of the message hub; it logs those whose names begin with 'val'.
 SUPERSEDED = 'superseded_ckpts'
@@ -36,6 +37,11 @@ class CrashSafeCheckpointHook(CheckpointHook):
 
     It takes the same arguments and writes the same files. What differs:
 
+    - Intervals: ``interval`` may be a time, ``'60s'``, ``'5min'`` or ``'1h'``. The last
+      checkpoint is then written at the first end of an epoch by which so much time has
+      passed since the one before it, with each new best one, and at the end. So a kill
+      costs at most that time and the epoch that was running. By iteration: at the end
+      of an iteration, in several processes of every 50th, as they have to agree.
     - Writing: a file is written beside its place and moved there when it is whole.
     - Removing: an old file goes when the new one is whole and ``last_checkpoint`` names
       it. So with ``max_keep_ckpts=1`` one checkpoint is there at every moment.
@@ -48,7 +54,9 @@ class CrashSafeCheckpointHook(CheckpointHook):
     - Starting anew: ``last_checkpoint`` of an earlier run in the same folder is
       removed. Otherwise that run would be resumed if this one died before its first
       checkpoint. The earlier checkpoints stay.
-    - Cleaning up: the next start removes what a kill left behind.
+    - Cleaning up: the next start removes what a kill left behind. A run that goes on from
+      ``last_checkpoint`` also removes checkpoints of later steps: it will compute these
+      steps again, and not necessarily write a file there.
 
     Whatever a checkpoint says, the hook removes files in its own folder only, and only
     those with names that it could have given.
@@ -59,21 +67,41 @@ class CrashSafeCheckpointHook(CheckpointHook):
       checkpoint replaces, and whether its validation is due.
     - Priority: VERY_LOW, as the original.
 
+    Args:
+        interval (int | str): A number of epochs or iterations, or a time. Defaults to -1:
+            at the end only.
+        *args: As in mmengine.
+        **kwargs: As in mmengine.
+
     Raises:
-        ValueError: If no checkpoint can be loaded on resuming, or the validation doesn't
-            give the metric that ``save_best`` names.
+        ValueError: If ``interval`` is a text that is no time, no checkpoint can be loaded
+            on resuming, or the validation doesn't give the metric that ``save_best``
+            names.
     """
+
+    def __init__(self, interval: int | str = -1, *args: Any, **kwargs: Any) -> None:
+        self._seconds = seconds_of(interval) if isinstance(interval, str) else None
+        steps = interval if self._seconds is None else 1
+        super().__init__(steps, *args, **kwargs)
+        self._saved_at = time.monotonic()
+        self._goes_on_from_last = False
 
     def before_run(self, runner: Runner) -> None:
         # The Runner's own condition for looking for a checkpoint.
         searches = runner._resume and runner._load_from is None
         if searches and is_main_process():
-            self._repair_pointer(Path(runner.work_dir))
+            work_dir = Path(runner.work_dir)
+            folders = [work_dir]
+            if self.out_dir is not None:
+                folders.append(Path(self.out_dir, work_dir.resolve().name))
+            is_repaired = repair_pointer(work_dir, folders, self.filename_tmpl)
+            self._goes_on_from_last = not is_repaired
         barrier()
 
     def before_train(self, runner: Runner) -> None:
         hub = runner.message_hub
         super().before_train(runner)
+        self._saved_at = time.monotonic()
         if '://' not in self.out_dir:
             if not self.file_client_args and not self.backend_args:
                 self.backend_args = atomic_backend_args()
@@ -118,6 +146,25 @@ class CrashSafeCheckpointHook(CheckpointHook):
         with self._removing_last():
             super().after_val_epoch(runner, metrics)
 
+    def every_n_epochs(self, runner: Runner, n: int, start: int = 0) -> bool:
+        if self._seconds is None:
+            return super().every_n_epochs(runner, n, start)
+        return runner.epoch + 1 >= start and self._time_is_up()
+
+    def every_n_train_iters(self, runner: Runner, n: int, start: int = 0) -> bool:
+        if self._seconds is None:
+            return super().every_n_train_iters(runner, n, start)
+        number = runner.iter + 1
+        looks = get_world_size() == 1 or number % LOOK_EVERY == 0
+        return looks and number >= start and self._time_is_up()
+
+    def _time_is_up(self) -> bool:
+        """Whether the interval has passed; every process takes the first one's answer."""
+        assert self._seconds is not None
+        answer = [time.monotonic() - self._saved_at >= self._seconds]
+        broadcast_object_list(answer)
+        return answer[0]
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Write the last checkpoint, then let ``last_checkpoint`` name it.
 
@@ -144,7 +191,8 @@ class CrashSafeCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            _point(Path(runner.work_dir, POINTER), self.last_ckpt)
+            point(Path(runner.work_dir, POINTER), self.last_ckpt)
+        self._saved_at = time.monotonic()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         late = getattr(self, 'file_backend', None)
@@ -165,19 +213,22 @@ class CrashSafeCheckpointHook(CheckpointHook):
                 if backend.isfile(path):
                     backend.remove(path)
 
-    def _is_own(self, name: object) -> bool:
-        """Whether the hook could have written a file of this name."""
-        before, after = map(re.escape, self.filename_tmpl.split('{}'))
-        return bool(re.fullmatch(rf'(best_[^/]*_)?{before}\d+{after}', str(name)))
+    def _step_of(self, name: object) -> int | None:
+        return step_of(name, self.filename_tmpl)
 
     def _clean_up(self, runner: Runner) -> None:
         """Remove what earlier runs left behind by dying."""
         remove_partial_files(self.out_dir)
         for name in runner.message_hub.get_info(SUPERSEDED, []):
-            if self._is_own(name):
+            if self._step_of(name) is not None:
                 Path(self.out_dir, name).unlink(missing_ok=True)
         if runner.iter == 0:
             Path(runner.work_dir, POINTER).unlink(missing_ok=True)
+        elif self._goes_on_from_last:
+            now = runner.epoch if self.by_epoch else runner.iter
+            for file in Path(self.out_dir).glob('*'):
+                if (self._step_of(file.name) or 0) > now:
+                    file.unlink()
 
     def _adopt_recorded(self, runner: Runner) -> None:
         """Take the recorded checkpoints for the files of their names in the own folder.
@@ -188,7 +239,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
 
         def adopt(key: str) -> str | None:
             name = Path(str(runner.message_hub.get_info(key))).name
-            if not self._is_own(name):
+            if self._step_of(name) is None:
                 return None
             own = self.file_backend.join_path(self.out_dir, name)
             if self.file_backend.isfile(own):
@@ -201,55 +252,6 @@ class CrashSafeCheckpointHook(CheckpointHook):
         elif self.save_best:
             for name in self.key_indicators:
                 self.best_ckpt_path_dict[name] = adopt(f'best_ckpt_{name}')
-
-    def _repair_pointer(self, work_dir: Path) -> None:
-        """Let ``last_checkpoint`` name the newest checkpoint that can be loaded.
-
-        Raises:
-            ValueError: If the file is there, but no checkpoint that can be loaded.
-        """
-        pointer = work_dir / POINTER
-        if not pointer.is_file():
-            return
-        named = pointer.read_text().strip()
-        if '://' in named:
-            return
-        folders = [work_dir, Path(named).parent]
-        if self.out_dir is not None:
-            folders.append(Path(self.out_dir, work_dir.resolve().name))
-        others = {
-            file
-            for folder in folders
-            for file in folder.glob(self.filename_tmpl.format('*'))
-            if self._is_own(file.name)
-        }
-        newest = sorted(others, key=lambda file: file.stat().st_mtime, reverse=True)
-        problems = []
-        for file in [named, str(work_dir / Path(named).name), *map(str, newest)]:
-            try:
-                load_checkpoint_file(file)
-            except (ValueError, OSError) as error:
-                problems.append(str(error))
-                continue
-            if file != named:
-                print_log(
-                    f'{pointer} names {named!r}, which can not be loaded: resuming from '
-                    f'{file!r}, the newest checkpoint that can be.',
-                    logger='current',
-                    level=logging.WARNING,
-                )
-                _point(pointer, file)
-            return
-        raise ValueError(
-            f'there is no checkpoint in {str(work_dir)!r} to resume from: '
-            f'{" ".join(dict.fromkeys(problems))} Start without --resume, or with '
-            'another --work-dir.'
-        )
-
-
-def _point(pointer: Path, checkpoint: str) -> None:
-    with atomic_write(pointer) as stream:
-        stream.write(checkpoint.encode())
 
 
 def _note_validation(runner: Runner, loop_type: type) -> None:
