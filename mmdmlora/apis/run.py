@@ -26,6 +26,7 @@ from mmdmlora.io import expand_home, install_safe_loaders, load_checkpoint
 from mmdmlora.registry import MODELS
 
 from .checks import (
+    check_caches,
     check_files,
     check_numbers,
     check_schedule,
@@ -91,6 +92,7 @@ def prepare(config: Config) -> Config:
         check_run(config)
     check_files(config)
     check_numbers(config)
+    check_caches(config)
     check_schedule(config)
     hooks = config.setdefault('default_hooks', {})
     required = required_hooks()

@@ -2,7 +2,7 @@
 
 
 def required_hooks(**checkpoint: object) -> dict[str, dict]:
-    """Hooks with which a run resumes exactly and bad input ends it early.
+    """Hooks with which a run resumes exactly, ends early on bad input and loads fast.
 
     For ``default_hooks`` of a config; ``prepare`` adds them where a config lacks them::
 
@@ -26,5 +26,6 @@ def required_hooks(**checkpoint: object) -> dict[str, dict]:
         resume_check=dict(type='mmdmlora.ResumeCheckHook'),
         num_class_check=dict(type='mmdmlora.NumClassCheckHook'),
         finite_check=dict(type='mmdmlora.FiniteCheckHook'),
+        image_cache=dict(type='mmdmlora.ImageCacheHook'),
         plain_checkpoint=dict(type='mmdmlora.PlainCheckpointHook'),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,9 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset as MMEngineDataset
+from mmengine.dataset import default_collate
 from mmpretrain.datasets import BaseDataset
 from torch import Tensor
 
+from .batches import copy_to, index_batch, is_same
 from .filling import fill
 from .image_store import ImageStore
 from .pipeline_start import PipelineStart
@@ -23,6 +24,8 @@ from .settings import BUDGET_GIB, check_cache
 from .sharing import fill_once
 
 MIB = 2**20
+# The size of the batch that is compared with the usual one.
+PROVED = 64
 
 
 class CacheReport(NamedTuple):
@@ -123,10 +126,21 @@ class CachedDataset(BaseDataset):
         return CacheReport(len(self), store.size, seconds, is_shared)
 
     @property
-    def is_whole_cached(self) -> bool:
-        """Whether the memory holds the results of the whole pipeline: no step is left."""
+    def cache_bytes(self) -> int:
+        """The memory that the images take now; 0 if their files are read."""
         filled = self._current()
-        return filled is not None and filled.start.is_whole
+        return filled.store.size if filled else 0
+
+    @property
+    def is_whole_cached(self) -> bool:
+        """Whether the memory holds finished samples: no step or other code is left."""
+        filled = self._current()
+        return (
+            filled is not None
+            and filled.start.is_whole
+            and type(self).__getitem__ is MMEngineDataset.__getitem__
+            and type(self).prepare_data is CachedDataset.prepare_data
+        )
 
     def prepare_data(self, idx: int) -> Any:
         """The pipeline's result for an image, from memory if it is there."""
@@ -146,23 +160,33 @@ class CachedDataset(BaseDataset):
                 stay where they are, in the memory of the host.
 
         Returns:
-            bool: Whether it can be done: the whole pipeline is in memory, and the images
-            have one shape.
+            bool: Whether it is done: the whole pipeline is in memory, the images have one
+            shape, and the first batch equals that of mmengine's ``default_collate``.
         """
         filled = self._current()
-        if filled is None or not filled.start.is_whole or filled.store.images is None:
+        if filled is None or not self.is_whole_cached or filled.store.images is None:
             return False
         images = filled.store.images
-        self._resident = images if device is None else _copy_to(device, images)
+        resident = images if device is None else copy_to(device, images)
+        first = range(min(len(self), PROVED))
+        batch = index_batch(filled.store, resident, first)
+        if not is_same(batch, default_collate([self[i] for i in first])):
+            return False
+        self._resident = resident
         return True
 
     @property
-    def __getitems__(self) -> Callable[[Sequence[int]], dict] | None:
-        """PyTorch's protocol for whole batches; None unless :meth:`index_batches`."""
+    def batch_by_index(self) -> Callable[[Sequence[int]], dict] | None:
+        """Makes the batch of some indices; None unless :meth:`index_batches`."""
         filled = self._current()
         if self._resident is None or filled is None:
             return None
-        return partial(_batch, filled.store, self._resident)
+        return partial(index_batch, filled.store, self._resident)
+
+    @property
+    def __getitems__(self) -> Callable[[Sequence[int]], dict] | None:
+        """PyTorch's name for it; where it is None, PyTorch takes single samples."""
+        return self.batch_by_index
 
     def _current(self) -> Filled | None:
         """The memory, if it holds what the list and the pipeline of now would give."""
@@ -194,21 +218,3 @@ class CachedDataset(BaseDataset):
 
     def __getstate__(self) -> dict:
         return {k: v for k, v in vars(self).items() if k != '_resident'}
-
-
-def _copy_to(device: torch.device, images: np.ndarray) -> Tensor:
-    with warnings.catch_warnings():  # of memory that can't be written: it is read
-        warnings.simplefilter('ignore', UserWarning)
-        return torch.from_numpy(images).to(device, copy=True)
-
-
-def _batch(
-    store: ImageStore, images: np.ndarray | Tensor, indices: Sequence[int]
-) -> dict:
-    """What ``default_collate`` makes of the samples."""
-    if isinstance(images, Tensor):
-        inputs = images.index_select(0, torch.tensor(indices, device=images.device))
-    else:
-        inputs = torch.from_numpy(images.take(indices, axis=0))
-    records = map(store.without_pixels, indices)
-    return dict(inputs=inputs, data_samples=[x['data_samples'] for x in records])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-CACHES = (None, 'memory')
 BUDGET_GIB = 2.0
 
 

@@ -6,6 +6,7 @@ from .branch_pruning_hook import BranchPruningHook
 from .crash_safe_checkpoint_hook import CrashSafeCheckpointHook
 from .epoch_seed_hook import EpochSeedHook
 from .finite_check_hook import FiniteCheckHook
+from .image_cache_hook import ImageCacheHook
 from .learning_scalar_hook import LearningScalarHook
 from .num_class_check_hook import NumClassCheckHook
 from .plain_checkpoint_hook import PlainCheckpointHook
@@ -19,6 +20,7 @@ __all__ = [
     'CrashSafeCheckpointHook',
     'EpochSeedHook',
     'FiniteCheckHook',
+    'ImageCacheHook',
     'LearningScalarHook',
     'NumClassCheckHook',
     'PlainCheckpointHook',
