@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmdmlora.data_settings import dataset_settings
+from mmdmlora.datasets.image_cache import BUDGET_GIB, check_cache
 from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.io import load_checkpoint
 
@@ -105,6 +106,18 @@ def check_numbers(config: Config) -> None:
     if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
         raise ValueError(
             f'randomness.seed={seed} is no whole number from 0 to {2**32 - 1}: give one.'
+        )
+
+
+def check_caches(config: Config) -> None:
+    """Refuse a cache of images that there isn't, or one without room.
+
+    Raises:
+        ValueError: Naming the setting, its value and what it must be.
+    """
+    for place, dataset in dataset_settings(config).items():
+        check_cache(
+            dataset.get('cache'), dataset.get('cache_gib', BUDGET_GIB), f'{place}.'
         )
 
 

@@ -28,6 +28,7 @@ from mmdmlora.io import expand_home, install_safe_loaders, load_checkpoint
 from mmdmlora.registry import MODELS
 
 from .checks import (
+    check_caches,
     check_files,
     check_numbers,
     check_schedule,
@@ -95,6 +96,7 @@ def prepare(config: Config) -> Config:
         check_run(config)
     check_files(config)
     check_numbers(config)
+    check_caches(config)
     check_schedule(config)
     # What setdefault of a Config returns isn't what it keeps.
     config.setdefault('default_hooks', {})

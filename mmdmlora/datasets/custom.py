@@ -5,12 +5,13 @@ from __future__ import annotations
 from mmpretrain.datasets import CustomDataset as StockCustomDataset
 
 from ..registry import DATASETS
+from .image_cache import CachedDataset
 from .images import leave_out_corrupt
 
 
 @DATASETS.register_module()
-class CustomDataset(StockCustomDataset):
-    """:class:`mmpretrain.datasets.CustomDataset` with ``skip_corrupt``.
+class CustomDataset(CachedDataset, StockCustomDataset):
+    """:class:`mmpretrain.datasets.CustomDataset` with ``skip_corrupt`` and a cache.
 
     In scope ``mmdmlora`` it takes the place of mmpretrain's, with the same arguments and
     result; elsewhere its name is ``mmdmlora.CustomDataset``. Read from a folder of
@@ -27,7 +28,8 @@ class CustomDataset(StockCustomDataset):
         skip_corrupt (bool): Whether images that are missing, empty, cut off or can't be
             decoded are left out, with a warning that names them. By default such an
             image ends the run when its turn comes. Defaults to False.
-        **kwargs: Arguments of mmpretrain's.
+        **kwargs: Arguments of mmpretrain's, and ``cache`` and ``cache_gib`` of
+            :class:`~mmdmlora.datasets.image_cache.CachedDataset`.
 
     Attributes:
         skipped (dict[str, str]): With ``skip_corrupt``, the paths of the images that

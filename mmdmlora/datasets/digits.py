@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from mmpretrain.datasets import BaseDataset
 
 from mmdmlora._requirements import extra
 
 from ..registry import DATASETS
+from .image_cache import CachedDataset
 
 DIGITS_SPLITS = ('train800', 'val200', 'train800val200', 'test')
 
 
 @DATASETS.register_module()
-class Digits(BaseDataset):
+class Digits(CachedDataset):
     """The `optical digits <https://doi.org/10.24432/C50P49>`_ of scikit-learn.
 
     1,797 scans of handwritten digits, 8 x 8 pixels in 17 grey levels, split in the way
@@ -32,7 +32,9 @@ class Digits(BaseDataset):
         split (str): 'train800', 'val200', 'train800val200' or 'test'.
         pipeline (Sequence): The processing pipeline. Defaults to ().
         seed (int): The seed of the split. Defaults to 0.
-        **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`.
+        **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, and
+            ``cache`` and ``cache_gib`` of
+            :class:`~mmdmlora.datasets.image_cache.CachedDataset`.
 
     Raises:
         ValueError: If the split is unknown.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -104,6 +105,8 @@ class _Batches:
         """The batches that follow the first ``count`` ones."""
         options = {name: getattr(self.loader, name) for name in LOADER_OPTIONS}
         places = itertools.islice(self._places(), count, None)
+        if not options['num_workers']:  # it may have been set to 0 since
+            options['persistent_workers'] = False
         yield from DataLoader(self._seeded, batch_sampler=places, **options)
 
     def _places(self) -> Iterator[Places]:
@@ -138,3 +141,15 @@ class _SeededDataset(Dataset):
         # From 1: seeds that differ by zeros at their end are the same.
         seed_everything(self.seed, batch, self.rank, place + 1)
         return self.dataset[index]
+
+    @property
+    def __getitems__(self) -> Callable[[Places], Any] | None:
+        """PyTorch's protocol for whole batches, of a data set that draws no numbers."""
+        batch = getattr(self.dataset, 'batch_by_index', None)
+        return batch and partial(self._take, batch)
+
+    def _take(self, batch_by_index: Callable[[list[int]], Any], places: Places) -> Any:
+        """A batch; the generators are left as its last image would leave them."""
+        _, batch, place = places[-1]
+        seed_everything(self.seed, batch, self.rank, place + 1)
+        return batch_by_index([index for index, _, _ in places])

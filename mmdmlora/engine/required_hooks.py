@@ -30,5 +30,6 @@ def required_hooks(**checkpoint: object) -> dict[str, dict]:
         num_class_check=dict(type='mmdmlora.NumClassCheckHook'),
         finite_check=dict(type='mmdmlora.FiniteCheckHook'),
         merged_evaluation=dict(type='mmdmlora.MergedEvaluationHook'),
+        image_cache=dict(type='mmdmlora.ImageCacheHook'),
         plain_checkpoint=dict(type='mmdmlora.PlainCheckpointHook'),
     )

@@ -10,13 +10,13 @@ num_classes = 10
 _loader = dict(batch_size=64, num_workers=0, collate_fn=dict(type='default_collate'))
 train_dataloader = dict(
     **_loader,
-    dataset=dict(type='Digits', split='train800'),
+    dataset=dict(type='Digits', split='train800', cache='memory'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     drop_last=True,
 )
 val_dataloader = dict(
     **_loader,
-    dataset=dict(type='Digits', split='val200', test_mode=True),
+    dataset=dict(type='Digits', split='val200', test_mode=True, cache='memory'),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 test_dataloader = dict(

@@ -16,7 +16,7 @@ _loader = dict(batch_size=64, num_workers=4, collate_fn=dict(type='default_colla
 _dataset = dict(type='FewShotFGVC', data_root='data/few-shot', num_shots=16, seed=0)
 train_dataloader = dict(
     **_loader,
-    dataset=dict(**_dataset, split='train'),
+    dataset=dict(**_dataset, split='train', cache='memory'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     worker_init_fn=dict(type='mmdmlora.epoch_worker_init_fn'),
 )

@@ -16,14 +16,14 @@ _loader = dict(batch_size=64, num_workers=4, collate_fn=dict(type='default_colla
 _dataset = dict(type='FGVC', data_root='data/fgvc')
 train_dataloader = dict(
     **_loader,
-    dataset=dict(**_dataset, split='train'),
+    dataset=dict(**_dataset, split='train', cache='memory'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     worker_init_fn=dict(type='mmdmlora.epoch_worker_init_fn'),
     drop_last=True,
 )
 val_dataloader = dict(
     **_loader,
-    dataset=dict(**_dataset, split='val', test_mode=True),
+    dataset=dict(**_dataset, split='val', test_mode=True, cache='memory'),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 test_dataloader = dict(

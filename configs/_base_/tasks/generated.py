@@ -10,7 +10,7 @@ group = 'Structured'
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,
-    dataset=dict(type='GeneratedTask', split='train800'),
+    dataset=dict(type='GeneratedTask', split='train800', cache='memory'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
     drop_last=True,
@@ -18,7 +18,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=64,
     num_workers=0,
-    dataset=dict(type='GeneratedTask', split='val200', test_mode=True),
+    dataset=dict(type='GeneratedTask', split='val200', test_mode=True, cache='memory'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
 )

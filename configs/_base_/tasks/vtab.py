@@ -13,7 +13,12 @@ data_source = (
 train_dataloader = dict(
     batch_size=64,
     num_workers=4,
-    dataset=dict(type='VTAB1k', data_root='data/vtab-1k', split='train800val200'),
+    dataset=dict(
+        type='VTAB1k',
+        data_root='data/vtab-1k',
+        split='train800val200',
+        cache='memory',
+    ),
     sampler=dict(type='DefaultSampler', shuffle=True),
     worker_init_fn=dict(type='mmdmlora.epoch_worker_init_fn'),
     collate_fn=dict(type='default_collate'),

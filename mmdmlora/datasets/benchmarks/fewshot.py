@@ -77,7 +77,9 @@ class FewShotFGVC(TaskDataset):
         pipeline (Sequence): The processing pipeline. Defaults to ().
         skip_corrupt (bool): Whether images that can't be decoded are left out, with a
             warning; a class may then have fewer shots, or none. Defaults to False.
-        **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`. The
+        **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, and
+            ``cache`` and ``cache_gib`` of
+            :class:`~mmdmlora.datasets.image_cache.CachedDataset`. The
             classes' names are '0', '1', ... unless ``classes`` gives others.
 
     Raises:

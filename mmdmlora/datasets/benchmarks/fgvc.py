@@ -71,7 +71,9 @@ class FGVC(TaskDataset):
         subset_seed (int): The seed of the subset. Defaults to 0.
         skip_corrupt (bool): Whether images that can't be decoded are left out, with a
             warning. Defaults to False.
-        **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`. The
+        **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, and
+            ``cache`` and ``cache_gib`` of
+            :class:`~mmdmlora.datasets.image_cache.CachedDataset`. The
             classes' names are '0', '1', ... unless ``classes`` gives others.
 
     Raises:

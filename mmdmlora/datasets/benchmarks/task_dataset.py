@@ -7,16 +7,16 @@ import os
 from collections.abc import Sequence
 
 from mmengine.logging import print_log
-from mmpretrain.datasets import BaseDataset
 
 from mmdmlora.io import expand_home
 
+from ..image_cache import CachedDataset
 from ..images import leave_out_corrupt
 from ..tasks import Task
 from .subset import check_subset, take_subset
 
 
-class TaskDataset(BaseDataset):
+class TaskDataset(CachedDataset):
     """A task of the table, read from a folder below ``data_root``.
 
     A subclass defines :meth:`read_split` and :attr:`remedy`.
@@ -32,7 +32,9 @@ class TaskDataset(BaseDataset):
         skip_corrupt (bool): Whether images that are empty, cut off or can't be decoded
             are left out, with a warning that names them. By default such an image ends
             the run when its turn comes.
-        **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`.
+        **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, and
+            ``cache`` and ``cache_gib`` of
+            :class:`~mmdmlora.datasets.image_cache.CachedDataset`.
 
     Attributes:
         skipped (dict[str, str]): With ``skip_corrupt``, the paths of the images that

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from mmpretrain.datasets import BaseDataset
 
 from mmdmlora.io import expand_home
 
 from ...registry import DATASETS
+from ..image_cache import CachedDataset
 from .cache import read_cache, write_cache
 from .count_scenes import FEWEST, MOST, count_scene
 from .distance_scenes import DISTANCE_EDGES, dist_scene
@@ -52,7 +52,7 @@ DRAWING = 1
 
 
 @DATASETS.register_module()
-class GeneratedTask(BaseDataset):
+class GeneratedTask(CachedDataset):
     """Small drawn tasks in the spirit of VTAB's Structured group.
 
     ============ ======= ==========================================================
@@ -83,7 +83,9 @@ class GeneratedTask(BaseDataset):
             file that can't be read is drawn again. By default nothing is kept: drawing
             takes seconds.
         pipeline (Sequence): The processing pipeline. Defaults to ().
-        **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`.
+        **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, and
+            ``cache`` and ``cache_gib`` of
+            :class:`~mmdmlora.datasets.image_cache.CachedDataset`.
 
     Raises:
         ValueError: If the task, split or seed is unknown.

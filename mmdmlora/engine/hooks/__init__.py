@@ -8,6 +8,7 @@ from .crash_safe_checkpoint_hook import CrashSafeCheckpointHook
 from .deferred_info_hook import DeferredInfoHook
 from .epoch_seed_hook import EpochSeedHook
 from .finite_check_hook import FiniteCheckHook
+from .image_cache_hook import ImageCacheHook
 from .learning_scalar_hook import LearningScalarHook
 from .merged_evaluation_hook import MergedEvaluationHook
 from .num_class_check_hook import NumClassCheckHook
@@ -24,6 +25,7 @@ __all__ = [
     'DeferredInfoHook',
     'EpochSeedHook',
     'FiniteCheckHook',
+    'ImageCacheHook',
     'LearningScalarHook',
     'MergedEvaluationHook',
     'NumClassCheckHook',
