@@ -1,0 +1,212 @@
+"""The compared runs, one after the other, and their table."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from mmdmlora.io import atomic_write, expand_home
+from mmdmlora.models.construction import build_backbone
+
+from ...compose import find_part, load_config
+from ...locations import config_root
+from ..methods import find_method
+from ..report import machine
+from .photos import write_photos
+from .stages import Stage, config_of, stages
+
+MODULE = 'mmdmlora.apis.benchmark.end_to_end.training'
+
+
+@dataclass(frozen=True)
+class EndToEnd:
+    """What is compared.
+
+    Attributes:
+        work_dir: The folder of images, configs and runs. Finished runs in it are kept.
+        backbone: A file of ``configs/_base_/backbones``.
+        weights: Its checkpoint, where not the one of that file.
+        methods: Files of ``configs/_base_/methods`` of low-rank methods.
+        epochs: Epochs of each run.
+        images: Training images.
+        seeds: Runs of the stock pipeline and of each method.
+        dtype: What ours train in, ``float32`` or ``bfloat16``.
+        parts: Whether each part's contribution is measured too.
+    """
+
+    work_dir: Path
+    backbone: str = 'vit-tiny'
+    weights: str | None = None
+    methods: tuple[str, ...] = ('lora', 'dmlora')
+    epochs: int = 50
+    images: int = 1000
+    seeds: int = 3
+    dtype: str = 'bfloat16'
+    parts: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ('epochs', 'images', 'seeds'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}.')
+
+    def __str__(self) -> str:
+        return (
+            f'{self.backbone}, {self.images:,} JPEG files of 500 x 500 pixels, '
+            f'{self.epochs} epochs, {machine(torch.device("cpu"))}, '
+            f'torch {torch.__version__}'
+        )
+
+
+def end_to_end(
+    settings: EndToEnd, progress: Callable[[str], None] = lambda text: None
+) -> list[dict]:
+    """Run what is missing and return all results.
+
+    Args:
+        settings: What is compared.
+        progress: Called with a line before each run.
+
+    Returns:
+        list[dict]: A row for each stage, see :func:`row`.
+
+    Raises:
+        ValueError: If a name is unknown, or a run fails.
+    """
+    base = config_root() / '_base_'
+    for method in settings.methods:
+        find_method(method, base / 'methods')
+    find_part(base, 'backbone', dict(backbone=settings.backbone))
+    work_dir = Path(expand_home(str(settings.work_dir)))
+    photos, weights = work_dir / 'photos', work_dir / 'backbone.pth'
+    work_dir.mkdir(parents=True, exist_ok=True)
+    progress('writing images')
+    classes = write_photos(photos, settings.images)
+    _write_weights(settings, weights)
+    planned = stages(settings.methods, settings.dtype, settings.parts)
+    repeated = {planned[0].name, *(s.name for s in planned[-len(settings.methods) :])}
+    results: dict[str, list[dict]] = {stage.name: [] for stage in planned}
+    # Seeds outside, so that a machine's drift hits all stages alike.
+    for seed in range(settings.seeds):
+        for stage in planned:
+            if seed == 0 or stage.name in repeated:
+                config = config_of(
+                    stage, settings.backbone, weights, photos, classes, settings.epochs
+                )
+                config.randomness = dict(seed=seed)
+                folder = work_dir / f'{_slug(stage)}_seed{seed}'
+                progress(f'{stage.name}, seed {seed}')
+                results[stage.name].append(_run(config, folder))
+    stock = results[planned[0].name]
+    return [row(stage.name, results[stage.name], stock) for stage in planned]
+
+
+def row(name: str, runs: list[dict], stock: list[dict]) -> dict:
+    """A row of the table.
+
+    Args:
+        name: The stage.
+        runs: Its runs, one a seed.
+        stock: Those of the stock pipeline.
+
+    Returns:
+        dict: ``seconds`` of the whole process, ``times_faster`` than stock with the same
+        seeds, ``data_share`` of the steps' time, mean and deviation of the accuracy in
+        per cent, and the runs themselves.
+    """
+    quotients = [b['seconds'] / a['seconds'] for a, b in zip(runs, stock, strict=False)]
+    accuracies = [run['accuracy'] for run in runs]
+    return dict(
+        stage=name,
+        seeds=len(runs),
+        seconds=statistics.mean(run['seconds'] for run in runs),
+        times_faster=statistics.mean(quotients),
+        data_share=statistics.mean(run['data_share'] for run in runs),
+        accuracy=statistics.mean(accuracies),
+        deviation=statistics.stdev(accuracies) if len(runs) > 1 else None,
+        runs=runs,
+    )
+
+
+def markdown(rows: list[dict]) -> str:
+    """The rows in Markdown."""
+    titles = ('run', 'seconds', 'times faster', 'waiting for data', 'test accuracy (%)')
+    lines = [titles, ('---',) * len(titles)]
+    for each in rows:
+        spread = '' if each['deviation'] is None else f' ± {each["deviation"]:.1f}'
+        lines.append(
+            (
+                each['stage'],
+                f'{each["seconds"]:.0f}',
+                f'{each["times_faster"]:.2f}',
+                f'{100 * each["data_share"]:.1f} %',
+                f'{each["accuracy"]:.1f}{spread} ({each["seeds"]})',
+            )
+        )
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+
+
+def report(settings: EndToEnd, rows: list[dict]) -> dict:
+    """All results, for a JSON file. Times are in seconds."""
+    shown = asdict(settings) | dict(work_dir=str(settings.work_dir))
+    return dict(
+        settings=shown,
+        machine=machine(torch.device('cpu')),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        rows=rows,
+    )
+
+
+def _write_weights(settings: EndToEnd, file: Path) -> None:
+    """The backbone's state dict as a plain file, which stock mmpretrain reads too."""
+    base = config_root() / '_base_'
+    config = load_config(
+        find_part(base, 'backbone', dict(backbone=settings.backbone))
+    ).model.backbone.to_dict()
+    if settings.weights is not None:
+        config['init_cfg']['checkpoint'] = settings.weights
+    state = build_backbone(config).state_dict()
+    with atomic_write(file) as stream:
+        torch.save(dict(state_dict=state), stream)
+
+
+def _run(config, folder: Path) -> dict:
+    """The result of a run, which is kept in its folder."""
+    result = folder / 'result.json'
+    if not result.is_file():
+        config.work_dir = str(folder / 'run')
+        folder.mkdir(parents=True, exist_ok=True)
+        config.dump(folder / 'config.py')
+        command = [sys.executable, '-m', MODULE]
+        measured = folder / 'measured.json'
+        start = time.perf_counter()
+        with open(folder / 'log.txt', 'w') as log:
+            status = subprocess.run(
+                [*command, str(folder / 'config.py'), str(measured)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ,
+            ).returncode
+        seconds = time.perf_counter() - start
+        if status:
+            raise ValueError(
+                f'a run has failed with exit code {status}: its log is '
+                f'{folder / "log.txt"}. Remove {folder} to run it again.'
+            )
+        found = json.loads(measured.read_text()) | dict(seconds=seconds)
+        with atomic_write(result) as stream:
+            stream.write(json.dumps(found).encode())
+    return json.loads(result.read_text())
+
+
+def _slug(stage: Stage) -> str:
+    return ''.join(c if c.isalnum() else '-' for c in stage.name).strip('-')

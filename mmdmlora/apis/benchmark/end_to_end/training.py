@@ -1,0 +1,64 @@
+"""One of the compared runs, in a process of its own: ``python -m ... CONFIG RESULT``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+METRIC = 'accuracy/top1'
+
+
+@HOOKS.register_module()
+class EndToEndClock(Hook):
+    """Seconds of the training loop, and the share of its steps that waited for data."""
+
+    priority = 'VERY_HIGH'
+    result: ClassVar[dict[str, float]] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        self._start = time.perf_counter()
+
+    def after_train(self, runner: Runner) -> None:
+        seconds = time.perf_counter() - self._start
+        waits, steps = (
+            float(runner.message_hub.get_scalar(f'train/{name}').data[0].sum())
+            for name in ('data_time', 'time')
+        )
+        EndToEndClock.result = dict(
+            training_seconds=seconds, data_share=waits / steps, step_seconds=steps
+        )
+
+
+def train_stock(config: Config) -> float:
+    """Train and test as mmpretrain's own tools do; the accuracy in per cent."""
+    runner = Runner.from_cfg(config)
+    runner.train()
+    return runner.test()[METRIC]
+
+
+def train_own(config: Config) -> float:
+    """Train and test as ``mmdmlora train`` does; the accuracy in per cent."""
+    from mmdmlora.apis.run import train
+
+    return train(config)[f'test {METRIC}']
+
+
+def main(config_file: str, result_file: str) -> None:
+    config = Config.fromfile(config_file)
+    config.custom_hooks = [dict(type='EndToEndClock')]
+    is_stock = config.default_scope == 'mmpretrain'
+    accuracy = (train_stock if is_stock else train_own)(config)
+    result = dict(accuracy=accuracy, **EndToEndClock.result)
+    Path(result_file).write_text(json.dumps(result))
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
