@@ -4,8 +4,8 @@
     python -m tests.soak_resume --kills 100 --by-iteration
 
 The run prunes branches, passes from stage 1 to stage 2 of the learning scalar, drops
-neurons, flips images at random and keeps one last and one best checkpoint of 16 MiB and
-more. It is killed (SIGKILL, all its processes) at random moments; every third time the
+neurons, has its images in memory, flips them at random and keeps one last and one best
+checkpoint of 16 MiB and more. It is killed (SIGKILL, all its processes) at random moments; every third time the
 tool waits for a checkpoint that is being written and kills in the middle of that. After
 each kill the checkpoint that ``last_checkpoint`` names has to load, and so has the best
 one that it knows. In the end everything that training computes is compared bit for bit.
@@ -137,6 +137,8 @@ def train(setup: Setup, work_dir: Path, rank: int, port: int, workers: int) -> N
         count_iterations(cfg, setup.epochs * STEPS_AN_EPOCH)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         cfg[name].num_workers = workers
+        if name != 'test_dataloader':
+            cfg[name].dataset.cache = 'memory'
     if workers:
         cfg.train_dataloader.worker_init_fn = dict(type='mmdmlora.epoch_worker_init_fn')
     if setup.flips:
