@@ -5,7 +5,8 @@
 
 The run prunes branches, passes from stage 1 to stage 2 of the learning scalar, drops
 neurons, has its images in memory, flips them at random and keeps one last and one best
-checkpoint of 16 MiB and more. It is killed (SIGKILL, all its processes) at random moments; every third time the
+checkpoint of 16 MiB and more. It is killed (SIGKILL, all its processes) at random
+moments; every third time the
 tool waits for a checkpoint that is being written and kills in the middle of that. After
 each kill the checkpoint that ``last_checkpoint`` names has to load, and so has the best
 one that it knows. In the end everything that training computes is compared bit for bit.
