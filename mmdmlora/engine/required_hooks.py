@@ -14,13 +14,14 @@ def required_hooks(**checkpoint: object) -> dict[str, dict]:
     Args:
         **checkpoint: Options of
             :class:`~mmdmlora.engine.hooks.crash_safe_checkpoint_hook.CrashSafeCheckpointHook`
-            beside ``interval=1``.
+            beside ``interval='60s'``.
 
     Returns:
         dict[str, dict]: Configs by name.
     """
     return dict(
-        checkpoint=dict(type='mmdmlora.CrashSafeCheckpointHook', interval=1) | checkpoint,
+        checkpoint=dict(type='mmdmlora.CrashSafeCheckpointHook', interval='60s')
+        | checkpoint,
         epoch_seed=dict(type='mmdmlora.EpochSeedHook'),
         accumulated_gradients=dict(type='mmdmlora.AccumulatedGradientsHook'),
         resume_check=dict(type='mmdmlora.ResumeCheckHook'),
