@@ -90,6 +90,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
         super().__init__(-1 if self.timer else interval, *args, **kwargs)
         self.files = CheckpointFiles(self.filename_tmpl)
         self._journal: Journal | None = None
+        self._writes_last = False
 
     def before_run(self, runner: Runner) -> None:
         # The Runner's own condition for looking for a checkpoint.
@@ -196,6 +197,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        self._writes_last = True
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -207,6 +209,7 @@ class CrashSafeCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        self._writes_last = False
         if is_main_process():
             point(Path(runner.work_dir, POINTER), self.last_ckpt)
         self._saved_iter = meta['iter']
@@ -214,13 +217,20 @@ class CrashSafeCheckpointHook(CheckpointHook):
             self.timer.start()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note on the disk which files change, before they do."""
-        if self._journal is not None and isinstance(self.file_backend, LateRemoval):
+        """Note on the disk which files change, before they do.
+
+        A best checkpoint leaves out which last ones there are: by time that differs.
+        """
+        late = self.file_backend
+        if not isinstance(late, LateRemoval):  # another hook's checkpoint
+            return
+        if self._journal is not None:
             recorded = self.files.recorded(runner.message_hub.runtime_info)
             new = {n for n in recorded if not Path(self.out_dir, n).exists()}
-            self._journal.add(
-                new | {Path(path).name for path in self.file_backend.removed}
-            )
+            self._journal.add(new | {Path(path).name for path in late.removed})
+        if not self._writes_last:
+            for key in ('last_ckpt', 'keep_ckpt_ids'):
+                checkpoint['message_hub']['runtime_info'].pop(key, None)
 
     @contextmanager
     def _changing_files(self) -> Iterator[None]:
