@@ -1,24 +1,23 @@
 """Kill a small run again and again, and compare it with one that never stopped.
 
     python -m tests.soak_resume --kills 100
-    python -m tests.soak_resume --kills 100 --by-iteration
+    python -m tests.soak_resume --kills 100 --by-iteration --interval 3
 
 The run prunes branches, passes from stage 1 to stage 2 of the learning scalar, drops
-neurons, has its images in memory, flips them at random and keeps one last and one best
-checkpoint of 16 MiB and more. It is killed (SIGKILL, all its processes) at random
-moments; every third time the
-tool waits for a checkpoint that is being written and kills in the middle of that. After
-each kill the checkpoint that ``last_checkpoint`` names has to load, and so has the best
-one that it knows. In the end everything that training computes is compared bit for bit.
-Checkpoints are due by time, so that a kill costs several epochs or iterations, and some
-fall into the middle of an accumulation of gradients.
+neurons, has images in memory, flips them at random and keeps one last and one best
+checkpoint of 16 MiB and more. By time, last ones are written at other epochs in each
+start of the run. It is killed (SIGKILL, all its processes) at random moments; every third
+time the tool waits for a checkpoint that is being written and kills soon after that.
+After each kill the checkpoint that ``last_checkpoint`` names has to load, and so has the
+best one that it knows. In the end everything that training computes is compared bit for
+bit, and what was trained again has to have logged the same values. By iteration
+checkpoints fall into the middle of an accumulation of gradients.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import multiprocessing
 import os
 import random
@@ -29,8 +28,8 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +43,11 @@ from mmdmlora.io.atomic import ENDING
 from mmdmlora.registry import HOOKS
 from tests.peft_runner import DMLORA, config
 
-EPOCHS_A_KILL = 2
+EPOCHS_A_KILL = 5
 STEPS_AN_EPOCH = 2
 PADDING = 2**22  # float32: 16 MiB
 # Entries that say when and where a run ran, not what it computed.
 INCIDENTAL = {'time', 'data_time', 'memory', 'cfg', 'experiment_name', 'padding'}
-# Which checkpoint there was before depends on the clock.
-INCIDENTAL |= {'last_ckpt', 'keep_ckpt_ids', 'superseded_ckpts'}
 LOGGED = ('loss', 'lr', 'branches', 'scale', 'accuracy/top1')
 
 
@@ -68,8 +65,7 @@ class Setup:
 
     Attributes:
         workers: Numbers of data-loading workers; each start takes one at random.
-        interval: Of the checkpoints. None: a third of a second at first, then so long
-            as three epochs of the undisturbed run took.
+        interval: Of the last checkpoints.
         changes: Settings of the config, by keys with dots.
     """
 
@@ -80,17 +76,22 @@ class Setup:
     ema: bool = False
     flips: bool = True
     by_iteration: bool = False
-    interval: str | int | None = None
+    interval: int | str = '0.2s'
     changes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Outcome:
-    """What a soak counted."""
+    """What a soak counted.
+
+    Attributes:
+        trained_again: Epochs that kills have cost.
+    """
 
     kills: int = 0
     while_writing: int = 0
     resumes: int = 0
+    trained_again: float = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -130,9 +131,7 @@ def train(setup: Setup, work_dir: Path, rank: int, port: int, workers: int) -> N
         resume=True,
         **options,
     )
-    cfg.default_hooks.checkpoint.update(
-        max_keep_ckpts=1, interval=setup.interval or '0.3s'
-    )
+    cfg.default_hooks.checkpoint.update(max_keep_ckpts=1, interval=setup.interval)
     cfg.train_cfg.val_interval = 2
     if setup.by_iteration:
         count_iterations(cfg, setup.epochs * STEPS_AN_EPOCH)
@@ -166,6 +165,8 @@ class Attempt:
         with socket.socket() as free:
             free.bind(('127.0.0.1', 0))
             port = free.getsockname()[1]
+        self.work_dir = work_dir
+        self.earlier = {*logs(work_dir)}
         context = multiprocessing.get_context('fork')
         self.processes = [
             context.Process(target=train, args=(setup, work_dir, rank, port, workers))
@@ -173,6 +174,15 @@ class Attempt:
         ]
         for process in self.processes:
             process.start()
+
+    def trained_epoch(self) -> float:
+        """The epoch that this start has logged last."""
+        last = 0
+        for file in {*logs(self.work_dir)} - self.earlier:
+            last = max(
+                map(int, re.findall(r'"iter": (\d+)', file.read_text())), default=0
+            )
+        return last / STEPS_AN_EPOCH
 
     def is_running(self) -> bool:
         return any(process.is_alive() for process in self.processes)
@@ -195,37 +205,41 @@ def partial_files(work_dir: Path) -> list[Path]:
     return list(work_dir.glob(f'.*{ENDING}'))
 
 
-def saved_epoch(work_dir: Path) -> float:
-    """The epoch of the checkpoint that ``last_checkpoint`` names."""
-    pointer = work_dir / 'last_checkpoint'
-    name = pointer.read_text() if pointer.is_file() else ''
-    found = re.search(r'(epoch|iter)_(\d+)\.pth$', name)
-    if found is None:
-        return 0
-    return int(found[2]) / (STEPS_AN_EPOCH if found[1] == 'iter' else 1)
+def logs(work_dir: Path) -> Iterator[Path]:
+    """What each start of a run has logged."""
+    return work_dir.glob('*/vis_data/scalars.json')
 
 
-def wait_and_kill(
-    attempt: Attempt, work_dir: Path, seconds: float, latest: float, aims: bool
-) -> bool:
-    """Kill after so many seconds or, aiming, soon after a file has begun to be written.
+def is_writing(work_dir: Path) -> bool:
+    return any('.pth.' in file.name for file in partial_files(work_dir))
 
-    A machine may get faster than it was: whatever the time, the checkpoint of the epoch
-    ``latest`` ends the wait.
+
+def moment(
+    setup: Setup, attempt: Attempt, kill: int, left: int, epoch: float, startup: float
+) -> tuple[Callable[[], bool], float]:
+    """When to kill next: so many seconds after something has come true.
+
+    A third of the kills aims at the writing of a checkpoint, a sixth at the start of the
+    program, the rest at an epoch that is drawn such that the kills use up the run.
+    """
+    if kill % 6 == 1 or epoch > setup.epochs - 3:
+        return lambda: True, random.uniform(0, startup)
+    if kill % 3 == 2:
+        return lambda: is_writing(attempt.work_dir), random.uniform(0, 0.03)
+    latest = epoch + random.uniform(0, 2) * (setup.epochs - epoch) / left
+    latest = min(latest, setup.epochs - 2)
+    return lambda: attempt.trained_epoch() > latest, random.uniform(0, 0.05)
+
+
+def wait_and_kill(attempt: Attempt, is_due: Callable[[], bool], delay: float) -> bool:
+    """Kill so many seconds after something has come true.
 
     Returns:
         bool: Whether there was something left to kill.
     """
-    start = time.monotonic()
-    while aims and attempt.is_running() and not partial_files(work_dir):
+    while attempt.is_running() and not is_due():
         time.sleep(0.001)
-        if time.monotonic() - start > 120:
-            break
-    end = time.monotonic() + (random.uniform(0, 0.03) if aims else seconds)
-    while (
-        attempt.is_running() and time.monotonic() < end and saved_epoch(work_dir) < latest
-    ):
-        time.sleep(0.001)
+    time.sleep(delay)
     if not attempt.is_running():
         return False
     attempt.kill()
@@ -267,10 +281,10 @@ def values(content: object, where: str = '') -> Iterator[tuple[str, object]]:
         yield where, Path(content).name if isinstance(content, str) else content
 
 
-def logged(work_dir: Path) -> dict[tuple, set]:
-    """What was logged for each step in all starts of a run together."""
-    seen: dict[tuple, set] = {}
-    for file in work_dir.glob('*/vis_data/scalars.json'):
+def logged(work_dir: Path) -> dict[tuple, list]:
+    """What was logged for each step, in all starts of a run together."""
+    seen: dict[tuple, list] = {}
+    for file in logs(work_dir):
         for line in file.read_text().splitlines():
             try:
                 entry = json.loads(line)
@@ -278,8 +292,14 @@ def logged(work_dir: Path) -> dict[tuple, set]:
                 continue
             for key in LOGGED:
                 if key in entry:
-                    seen.setdefault((entry['step'], key), set()).add(entry[key])
+                    seen.setdefault((entry['step'], key), []).append(entry[key])
     return seen
+
+
+def trained_again(work_dir: Path) -> float:
+    """The epochs that several starts of a run have trained, each time but the first."""
+    steps = [values for (_, key), values in logged(work_dir).items() if key == 'loss']
+    return sum(len(values) - 1 for values in steps) / STEPS_AN_EPOCH
 
 
 def differences(whole: Path, killed: Path) -> list[str]:
@@ -302,7 +322,7 @@ def differences(whole: Path, killed: Path) -> list[str]:
             if where not in one or where not in two or one[where] != two[where]
         ]
     one, two = logged(whole), logged(killed)
-    found += [f'logged {key}' for key in one if one[key] != two.get(key)]
+    found += [f'logged {key}' for key in one if {*one[key]} != {*two.get(key, [])}]
     return found
 
 
@@ -318,22 +338,15 @@ def soak(setup: Setup, kills: int) -> Outcome:
     if any(first.join()):
         outcome.problems.append(f'the undisturbed run failed: see {whole}.0.log')
         return outcome
-    seconds_an_epoch = (time.monotonic() - start - startup) / setup.epochs
-    if setup.interval is None:
-        setup = replace(setup, interval=f'{3 * seconds_an_epoch:.4f}s')
     epoch = 0.0
     while True:
         attempt = Attempt(setup, killed, random.choice(setup.workers))
         outcome.resumes += epoch > 0
         if outcome.kills == kills:
             break
-        # Uniform from the start on, with the length at which the kills use up the run.
-        share = (setup.epochs - epoch) / (kills - outcome.kills)
-        wanted = 0.8 * seconds_an_epoch * share
-        beyond = wanted + math.sqrt(wanted**2 + 2 * wanted * startup)
-        delay = random.uniform(0, startup + beyond)
-        latest = epoch + max(1, share)
-        if not wait_and_kill(attempt, killed, delay, latest, outcome.kills % 3 == 2):
+        left = kills - outcome.kills
+        when = moment(setup, attempt, outcome.kills, left, epoch, startup)
+        if not wait_and_kill(attempt, *when):
             outcome.problems.append(
                 f'ended after {outcome.kills} kills: see {killed}.0.log'
             )
@@ -345,6 +358,7 @@ def soak(setup: Setup, kills: int) -> Outcome:
     if any(attempt.join()):
         outcome.problems.append(f'the last resumption failed: see {killed}.0.log')
         return outcome
+    outcome.trained_again = trained_again(killed)
     outcome.problems += differences(whole, killed)
     return outcome
 
@@ -366,16 +380,18 @@ def main() -> None:
         '--no-flips', action='store_true', help='no random numbers in the data pipeline'
     )
     parser.add_argument('--by-iteration', action='store_true')
-    parser.add_argument(
-        '--interval', help='of checkpoints (default: as long as three epochs take)'
-    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument(
+        '--interval',
+        type=lambda text: int(text) if text.isdigit() else text,
+        default=Setup.interval,
+        help='of the last checkpoints: a time, or a number of epochs or iterations',
+    )
     parser.add_argument('--out', type=Path, help='keep the runs there')
     args = parser.parse_args()
     random.seed(args.seed)
     out = args.out or Path(tempfile.mkdtemp())
     out.mkdir(parents=True, exist_ok=True)
-    interval = args.interval
     setup = Setup(
         out,
         epochs=max(8, EPOCHS_A_KILL * args.kills),
@@ -384,15 +400,18 @@ def main() -> None:
         ema=args.ema,
         flips=not args.no_flips,
         by_iteration=args.by_iteration,
-        interval=int(interval) if (interval or '').isdecimal() else interval,
+        interval=args.interval,
         changes=args.cfg_options,
     )
     outcome = soak(setup, args.kills)
-    print('| kills | in the middle of a write | resumes | problems and differences |')
-    print('|---|---|---|---|')
+    print(
+        '| kills | in the middle of a write | resumes | epochs trained again '
+        '| problems and differences |'
+    )
+    print('|---|---|---|---|---|')
     print(
         f'| {outcome.kills} | {outcome.while_writing} | {outcome.resumes} | '
-        f'{len(outcome.problems)} |'
+        f'{outcome.trained_again:g} | {len(outcome.problems)} |'
     )
     if outcome.problems:
         sys.exit('\n'.join(outcome.problems[:20]))

@@ -3,6 +3,7 @@
 | file | what it does |
 |---|---|
 | ``atomic.py`` | writes a file whole or not at all |
+| ``journal.py`` | notes which files are changing, for the start after a kill |
 | ``weights.py`` | writes files of weights, ``.pth`` or ``.safetensors`` |
 | ``signed_text.py`` | writes Python files that show whether they were changed |
 | ``file_backends.py`` | the same for mmengine's file backends |
@@ -21,6 +22,7 @@ is called.
 from .atomic import atomic_save, atomic_write, remove_partial_files
 from .file_backends import AtomicBackend, LateRemoval, atomic_backend_args
 from .home import expand_home
+from .journal import Journal
 from .plain import from_plain, to_plain
 from .safe_load import load_checkpoint_file
 from .schemes import install_safe_loaders, load_checkpoint
@@ -30,6 +32,7 @@ from .weights import WEIGHTS_ENDINGS, save_weights
 __all__ = [
     'WEIGHTS_ENDINGS',
     'AtomicBackend',
+    'Journal',
     'LateRemoval',
     'atomic_backend_args',
     'atomic_save',

@@ -88,8 +88,20 @@ def _checkpoint_problems(
             'epochs, and a resumed run begins an epoch: set by_epoch=True'
         )
     counts = (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
-    steps = hook.interval * (len(runner.train_dataloader) if hook.by_epoch else 1)
-    if get_world_size() > 1 and steps > 0 and steps % counts:
+    if get_world_size() == 1 or counts == 1:
+        return
+    by_time = getattr(hook, 'timer', None) is not None
+    steps = 1 if by_time else hook.interval
+    if by_time and not hook.by_epoch:
+        yield (
+            'default_hooks.checkpoint.interval is a time, so a checkpoint may interrupt '
+            f'optim_wrapper.accumulative_counts={counts}, and it holds the gradients of '
+            f'one process only: set interval to a multiple of {counts} iterations'
+        )
+        return
+    if hook.by_epoch:
+        steps *= len(runner.train_dataloader)
+    if steps > 0 and steps % counts:
         yield (
             f'optim_wrapper.accumulative_counts={counts} does not divide the {steps} '
             'steps between checkpoints, which hold the gradients of one process only: '
