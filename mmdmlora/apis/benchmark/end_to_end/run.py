@@ -21,6 +21,7 @@ from ...compose import find_part, load_config
 from ...locations import config_root
 from ..methods import find_method
 from ..report import machine
+from ..steps import default_device
 from .photos import write_photos
 from .stages import Stage, config_of, stages
 
@@ -61,7 +62,7 @@ class EndToEnd:
     def __str__(self) -> str:
         return (
             f'{self.backbone}, {self.images:,} JPEG files of 500 x 500 pixels, '
-            f'{self.epochs} epochs, {machine(torch.device("cpu"))}, '
+            f'{self.epochs} epochs, {machine(torch.device(default_device()))}, '
             f'torch {torch.__version__}'
         )
 
@@ -159,7 +160,7 @@ def report(settings: EndToEnd, rows: list[dict]) -> dict:
     shown = asdict(settings) | dict(work_dir=str(settings.work_dir))
     return dict(
         settings=shown,
-        machine=machine(torch.device('cpu')),
+        machine=machine(torch.device(default_device())),
         torch=torch.__version__,
         threads=torch.get_num_threads(),
         rows=rows,
