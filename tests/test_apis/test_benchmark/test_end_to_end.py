@@ -89,20 +89,26 @@ def test_a_run_that_ends_in_its_warm_up_is_refused(tmp_path):
         config_of(stage, 'vit-tiny', tmp_path / 'w.pth', tmp_path, 16, epochs=2)
 
 
-def run(seconds, accuracy, share=0.5):
-    return dict(seconds=seconds, accuracy=accuracy, data_share=share)
+def run(seconds, accuracy, waits=5.0):
+    return dict(
+        seconds=seconds,
+        accuracy=accuracy,
+        training_seconds=10.0,
+        data_seconds=waits,
+        step_seconds=4.0,
+    )
 
 
 def test_quotients_are_paired_by_seed():
     stock = [run(30.0, 50.0), run(60.0, 52.0)]
-    found = row('ours', [run(10.0, 51.0, 0.01), run(10.0, 53.0, 0.03)], stock)
+    found = row('ours', [run(10.0, 51.0, 0.1), run(10.0, 53.0, 0.3)], stock)
     assert found['times_faster'] == 4.5
     assert found['accuracy'] == 52 and found['deviation'] == pytest.approx(2**0.5)
     one = row('part', [run(15.0, 49.0)], stock)
     assert one['times_faster'] == 2 and one['deviation'] is None
     lines = markdown([found, one]).splitlines()
-    assert lines[2] == '| ours | 10 | 4.50 | 2.0 % | 52.0 ± 1.4 (2) |'
-    assert lines[3] == '| part | 15 | 2.00 | 50.0 % | 49.0 (1) |'
+    assert lines[2] == '| ours | 10 | 4.50 | 2.0 % | 60.0 % | 52.0 ± 1.4 (2) |'
+    assert lines[3] == '| part | 15 | 2.00 | 50.0 % | 60.0 % | 49.0 (1) |'
 
 
 @pytest.mark.parametrize('name', ['epochs', 'images', 'seeds'])

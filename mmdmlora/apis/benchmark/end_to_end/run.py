@@ -120,8 +120,10 @@ def row(name: str, runs: list[dict], stock: list[dict]) -> dict:
 
     Returns:
         dict: ``seconds`` of the whole process, ``times_faster`` than stock with the same
-        seeds, ``data_share`` of the steps' time, mean and deviation of the accuracy in
-        per cent, and the runs themselves.
+        seeds, the shares of the training loop that are spent waiting for data
+        (``data_share``) and outside of steps (``outside_share``: data, hooks,
+        validations, checkpoints), mean and deviation of the accuracy in per cent, and
+        the runs themselves.
     """
     quotients = [b['seconds'] / a['seconds'] for a, b in zip(runs, stock, strict=False)]
     accuracies = [run['accuracy'] for run in runs]
@@ -130,7 +132,12 @@ def row(name: str, runs: list[dict], stock: list[dict]) -> dict:
         seeds=len(runs),
         seconds=statistics.mean(run['seconds'] for run in runs),
         times_faster=statistics.mean(quotients),
-        data_share=statistics.mean(run['data_share'] for run in runs),
+        data_share=statistics.mean(
+            run['data_seconds'] / run['training_seconds'] for run in runs
+        ),
+        outside_share=statistics.mean(
+            1 - run['step_seconds'] / run['training_seconds'] for run in runs
+        ),
         accuracy=statistics.mean(accuracies),
         deviation=statistics.stdev(accuracies) if len(runs) > 1 else None,
         runs=runs,
@@ -139,7 +146,14 @@ def row(name: str, runs: list[dict], stock: list[dict]) -> dict:
 
 def markdown(rows: list[dict]) -> str:
     """The rows in Markdown."""
-    titles = ('run', 'seconds', 'times faster', 'waiting for data', 'test accuracy (%)')
+    titles = (
+        'run',
+        'seconds',
+        'times faster',
+        'waiting for data',
+        'outside of steps',
+        'test accuracy (%)',
+    )
     lines = [titles, ('---',) * len(titles)]
     for each in rows:
         spread = '' if each['deviation'] is None else f' ± {each["deviation"]:.1f}'
@@ -149,6 +163,7 @@ def markdown(rows: list[dict]) -> str:
                 f'{each["seconds"]:.0f}',
                 f'{each["times_faster"]:.2f}',
                 f'{100 * each["data_share"]:.1f} %',
+                f'{100 * each["outside_share"]:.1f} %',
                 f'{each["accuracy"]:.1f}{spread} ({each["seeds"]})',
             )
         )
