@@ -9,9 +9,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmdmlora.data_settings import dataset_settings
-from mmdmlora.datasets.image_cache import BUDGET_GIB, check_cache
+from mmdmlora.datasets.image_cache import BUDGET_GIB, CachedDataset, check_cache
 from mmdmlora.engine.unwrapped_model import unwrapped
 from mmdmlora.io import load_checkpoint
+from mmdmlora.registry import DATASETS
 
 
 def check_writable(folder: str | Path, remedy: str) -> None:
@@ -116,9 +117,15 @@ def check_caches(config: Config) -> None:
         ValueError: Naming the setting, its value and what it must be.
     """
     for place, dataset in dataset_settings(config).items():
-        check_cache(
-            dataset.get('cache'), dataset.get('cache_gib', BUDGET_GIB), f'{place}.'
-        )
+        if {'cache', 'cache_gib'}.isdisjoint(dataset):
+            continue
+        kind = dataset.get('type')
+        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+        # The options of others' data sets may have the same names.
+        if isinstance(kind, type) and issubclass(kind, CachedDataset):
+            check_cache(
+                dataset.get('cache'), dataset.get('cache_gib', BUDGET_GIB), f'{place}.'
+            )
 
 
 def _value(config: Config, path: str) -> object:

@@ -8,7 +8,9 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmdmlora.apis.checks import check_caches
 from mmdmlora.apis.run import prepare
+from mmdmlora.engine.cached_loader import LetWholeThrough
 from tests.peft_runner import config
 from tests.photos import class_folders
 from tests.wrapped_data import WRAPPERS
@@ -178,9 +180,14 @@ def test_unknown_settings_are_refused_with_their_place(key, value, place, tmp_pa
         prepare(cfg)
 
 
-def test_the_collate_function_stays_for_lists():
-    from mmdmlora.engine.cached_loader import LetWholeThrough
+@pytest.mark.parametrize('kind', ['EngineToyDataset', 'mmpretrain.CIFAR10', object])
+def test_options_of_other_data_sets_are_not_ours_to_judge(kind, tmp_path):
+    cfg = config(tmp_path)
+    data_of(cfg)[0].update(type=kind, cache=True)
+    check_caches(cfg)
 
+
+def test_the_collate_function_stays_for_lists():
     collate = LetWholeThrough(pseudo_collate)
     batch = dict(inputs=torch.zeros(1))
     assert collate(batch) is batch
