@@ -55,7 +55,6 @@ def test_one_process_needs_no_tensor():
 
 
 PROCESS = """
-import os, sys
 from torch import distributed
 from mmdmlora.engine import time_interval
 
@@ -66,7 +65,7 @@ time_interval.monotonic = lambda: next(times)
 timer = time_interval.TimeInterval('60s')
 first = timer.has_passed()
 timer.start()
-print('answers', first, timer.has_passed(), timer.has_passed())
+assert (first, timer.has_passed(), timer.has_passed()) == (True, False, False)
 distributed.destroy_process_group()
 """
 
@@ -78,4 +77,4 @@ def test_the_clock_of_the_main_process_decides(tmp_path):
     result = subprocess.run(
         [sys.executable, *launch, script], capture_output=True, text=True
     )
-    assert result.stdout.count('answers True False False') == 2, result.stderr
+    assert result.returncode == 0, result.stderr
