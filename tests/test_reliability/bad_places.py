@@ -64,7 +64,9 @@ def _full_while_training(folder: Path) -> str:
         sync(descriptor)
 
     with mock.patch('os.fsync', fsync):
-        message = train(folder, 'train_cfg.max_epochs=4')
+        message = train(
+            folder, 'train_cfg.max_epochs=4', 'default_hooks.checkpoint.interval=1'
+        )
     assert (run / 'last_checkpoint').read_text() == str(run / 'epoch_1.pth')
     torch.load(run / 'epoch_1.pth', weights_only=True)
     assert not (run / 'epoch_2.pth').exists() and not list(run.glob('.epoch*'))

@@ -43,6 +43,7 @@ def _learning_rate(folder: Path) -> str:
         'optim_wrapper.optimizer.lr=1e20',
         'default_hooks.checkpoint.interval=1',
         'train_cfg.max_epochs=4',
+        'default_hooks.checkpoint.interval=1',
         'param_scheduler.0.start_factor=1e-23',
         'param_scheduler.0.convert_to_iter_based=False',
     )
@@ -55,6 +56,7 @@ def _best_of_nothing(folder: Path) -> str:
     message = train(
         folder,
         'default_hooks.checkpoint.save_best=accuracy/top5',
+        'default_hooks.checkpoint.interval=1',
         'train_cfg.val_interval=1',
         'train_dataloader.num_batch_per_epoch=1',
     )
@@ -100,6 +102,7 @@ OPTIONS = (
     'default_hooks.branch_pruning.num_pruned=2',
     'default_hooks.branch_pruning.criterion=largest',
     'default_hooks.branch_prunning.interval=5',
+    'default_hooks.checkpoint.interval=60sec',
     'default_hooks.learning_scalar.stages=Z',
     'default_hooks.ema.type=EmaHook',
     'optim_wrapper.optimizer.lr=fast',

@@ -27,7 +27,8 @@ def train(work_dir: Path, *options: str) -> str:
     return (
         f'{sys.executable} {ROOT}/tools/train.py {config} --work-dir {work_dir} '
         f'{" ".join(options)} --cfg-options train_cfg.max_epochs=8 '
-        'train_cfg.val_interval=1 train_dataloader.num_batch_per_epoch=2'
+        'train_cfg.val_interval=1 train_dataloader.num_batch_per_epoch=2 '
+        'default_hooks.checkpoint.interval=1'
     )
 
 

@@ -21,7 +21,6 @@ optim_wrapper = dict(
 default_hooks = dict(
     **required_hooks(
         by_epoch=False,
-        interval=2000,
         max_keep_ckpts=1,
         save_best='mIoU',
         rule='greater',
