@@ -43,7 +43,6 @@ def _learning_rate(folder: Path) -> str:
         'optim_wrapper.optimizer.lr=1e20',
         'default_hooks.checkpoint.interval=1',
         'train_cfg.max_epochs=4',
-        'default_hooks.checkpoint.interval=1',
         'param_scheduler.0.start_factor=1e-23',
         'param_scheduler.0.convert_to_iter_based=False',
     )
