@@ -74,7 +74,7 @@ class Setup:
     ema: bool = False
     flips: bool = True
     by_iteration: bool = False
-    interval: int | str = '0.2s'
+    interval: int | str = '0.5s'
 
 
 @dataclass
