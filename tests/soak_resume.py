@@ -76,7 +76,7 @@ class Setup:
     ema: bool = False
     flips: bool = True
     by_iteration: bool = False
-    interval: int | str = '0.2s'
+    interval: int | str = '0.5s'
     changes: dict[str, Any] = field(default_factory=dict)
 
 
