@@ -4,8 +4,13 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.nn.functional import scaled_dot_product_attention
 
 from mmdmlora.apis.run import prepare
+from mmdmlora.engine.bfloat16_optim_wrapper import (
+    SinglePrecisionAttention,
+    training_autocast,
+)
 from tests.peft_runner import DMLORA, config
 
 
@@ -73,3 +78,58 @@ def test_a_resumed_run_is_equal(tmp_path):
     state = whole.model.state_dict()
     for name, tensor in again.model.state_dict().items():
         assert torch.equal(tensor, state[name]), name
+
+
+def attention(precision, mask=None, **options):
+    """Its output, and the gradients with respect to its inputs."""
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 3, 5, 4).bfloat16().requires_grad_() for _ in range(3)]
+    with precision:
+        output = scaled_dot_product_attention(*inputs, attn_mask=mask, **options)
+    output.float().square().sum().backward()
+    return output, [tensor.grad for tensor in inputs]
+
+
+@pytest.mark.parametrize('kind', ['none', 'bool', 'bfloat16'])
+def test_attention_is_computed_in_single_precision(kind):
+    masks = dict(
+        none=None,
+        bool=torch.rand(5, 5) > 0.3,
+        bfloat16=torch.randn(5, 5).bfloat16(),
+    )
+    mask = masks[kind]
+    got, gradients = attention(training_autocast('cpu'), mask)
+    assert got.dtype == torch.bfloat16
+    torch.manual_seed(0)
+    single = [torch.randn(2, 3, 5, 4).bfloat16().float().requires_grad_() for _ in 'qkv']
+    exact = scaled_dot_product_attention(
+        *single, attn_mask=mask.float() if kind == 'bfloat16' else mask
+    )
+    assert torch.equal(got, exact.bfloat16())
+    exact.bfloat16().float().square().sum().backward()
+    for gradient, tensor in zip(gradients, single, strict=True):
+        assert gradient.dtype == torch.bfloat16
+        assert torch.equal(gradient, tensor.grad.bfloat16())
+
+
+def test_names_of_arguments_may_be_given():
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 3, 4).bfloat16() for _ in 'qkv')
+    with training_autocast('cpu'):
+        got = scaled_dot_product_attention(query=q, key=k, value=v, scale=0.3)
+    exact = scaled_dot_product_attention(q.float(), k.float(), v.float(), scale=0.3)
+    assert torch.equal(got, exact.bfloat16())
+
+
+def test_single_precision_is_left_alone():
+    q = torch.randn(1, 2, 3, 4)
+    with torch.autocast('cpu', enabled=False), SinglePrecisionAttention():
+        got = scaled_dot_product_attention(q, q, q)
+    assert torch.equal(got, scaled_dot_product_attention(q, q, q))
+
+
+def test_other_devices_have_plain_autocast():
+    with training_autocast('cuda'):
+        assert torch.overrides._len_torch_function_stack() == 0
+    with training_autocast('cpu'):
+        assert torch.overrides._len_torch_function_stack() == 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmdmlora.engine.bfloat16_optim_wrapper import training_autocast
 from mmdmlora.models.peft_model import find_wrappers
 
 from .measurement import Measurement
@@ -118,9 +119,13 @@ class ForwardStep:
         return self.measurement.seconds[-1]
 
     def _logits(self, forward: Callable[[Tensor], Tensor]) -> Tensor:
-        is_mixed = self.dtype != torch.float32
-        with torch.autocast(self.device.type, self.dtype, enabled=is_mixed):
+        with self._precision():
             return forward(self.images)
+
+    def _precision(self) -> AbstractContextManager:
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
 
     def _bytes_for_backward(self) -> int:
         weights = {t.untyped_storage().data_ptr() for t in self.model.parameters()}
@@ -172,6 +177,11 @@ class TrainingStep(ForwardStep):
         logits = self._logits(forward)
         nn.functional.cross_entropy(logits.float(), self.labels).backward()
         self.optimizer.step()
+
+    def _precision(self) -> AbstractContextManager:
+        if self.dtype == torch.bfloat16 and self.model.training:
+            return training_autocast(self.device.type)
+        return super()._precision()
 
     @torch.no_grad()
     def _time_evaluation(self) -> float:

@@ -81,6 +81,9 @@ def test_all_runs_see_the_same(tmp_path):
         assert config.train_cfg.max_epochs == stock.train_cfg.max_epochs
         assert config.model.backbone.module == stock.model.backbone.module
         assert config.model.head == stock.model.head
+        assert config.model.backbone.targets == [dict(type='qkv')]
+    assert stock.model.backbone.targets == [dict(type=r'.*\.qkv')]
+    assert stock.model.backbone.alpha == own[0].method.scale * own[0].method.rank
 
 
 def test_a_run_that_ends_in_its_warm_up_is_refused(tmp_path):

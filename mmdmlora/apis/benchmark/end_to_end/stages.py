@@ -106,6 +106,8 @@ def config_of(
 ) -> Config:
     """The config of a run.
 
+    LoRA adapts the whole qkv, as mmpretrain's does, so that accuracies can be compared.
+
     Args:
         stage: Which one.
         backbone: A file of ``configs/_base_/backbones``.
@@ -122,6 +124,8 @@ def config_of(
     _use_photos(config, photos, epochs)
     check_schedule(config)
     config.model.head.num_classes = classes
+    if stage.method == 'lora':
+        config.model.backbone.targets = [dict(type='qkv')]  # as mmpretrain's LoRA has it
     module = config.model.backbone.get('module', config.model.backbone)
     module.init_cfg = dict(type='Pretrained', checkpoint=str(weights))
     if stage.method is None:
