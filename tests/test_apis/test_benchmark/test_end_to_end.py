@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from mmdmlora import cli
@@ -12,6 +11,7 @@ from mmdmlora.apis.benchmark.end_to_end.photos import write_photos
 from mmdmlora.apis.benchmark.end_to_end.run import EndToEnd, markdown, row
 from mmdmlora.apis.benchmark.end_to_end.stages import SLOW, config_of, stages
 from mmdmlora.datasets.drawn.generated_task import GeneratedTask
+from mmdmlora.io import load_checkpoint
 
 
 def test_images_are_those_of_the_task(tmp_path):
@@ -132,7 +132,7 @@ def test_a_small_comparison(tmp_path, capsys):
         (measured,) = each['runs']
         assert 0 < measured['training_seconds'] < measured['seconds']
         assert 0 < measured['step_seconds'] < measured['training_seconds']
-    stock = torch.load(next(folder.glob('mmpretrain*/run/epoch_4.pth')))
+    stock = load_checkpoint(next(folder.glob('mmpretrain*/run/epoch_4.pth')))
     assert any('lora' in name for name in stock['state_dict'])
     before = capsys.readouterr().out
     kept = {file: file.stat().st_mtime_ns for file in folder.glob('*/result.json')}
