@@ -16,6 +16,7 @@ import torch
 
 from mmdmlora.io import atomic_write, expand_home
 from mmdmlora.models.construction import build_backbone
+from mmdmlora.quiet_log import quiet_log
 
 from ...compose import find_part, load_config
 from ...locations import config_root
@@ -190,7 +191,8 @@ def _write_weights(settings: EndToEnd, file: Path) -> None:
     ).model.backbone.to_dict()
     if settings.weights is not None:
         config['init_cfg']['checkpoint'] = settings.weights
-    state = build_backbone(config).state_dict()
+    with quiet_log():
+        state = build_backbone(config).state_dict()
     with atomic_write(file) as stream:
         torch.save(dict(state_dict=state), stream)
 
