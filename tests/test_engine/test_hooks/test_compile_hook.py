@@ -117,14 +117,17 @@ def test_under_bfloat16_autocast(tmp_path):
     assert not counters['graph_break']
 
 
-def test_a_resumed_run_is_equal(tmp_path):
-    options = dict(epochs=4, hooks=PRUNING)
+def check_resumes_exactly(tmp_path, **options):
     whole = train(tmp_path / 'whole', **options)
     torch._dynamo.reset()
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / 'cut', Cut(), **options)
     torch._dynamo.reset()
     check_same_state(train(tmp_path / 'cut', resume=True, **options), whole)
+
+
+def test_a_resumed_run_is_equal(tmp_path):
+    check_resumes_exactly(tmp_path, epochs=4, hooks=PRUNING)
 
 
 def test_checkpoints_load_without_compilation(tmp_path):
@@ -205,10 +208,5 @@ def test_a_test_compiles_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_a_resumed_run_is_equal_with_the_default_backend(tmp_path):
-    options = dict(compile=True, epochs=3, wrapper=dict(DMLORA, draws='sample'))
-    whole = train(tmp_path / 'whole', **options)
-    torch._dynamo.reset()
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / 'cut', Cut(), **options)
-    torch._dynamo.reset()
-    check_same_state(train(tmp_path / 'cut', resume=True, **options), whole)
+    sample = dict(DMLORA, draws='sample')
+    check_resumes_exactly(tmp_path, compile=True, epochs=3, wrapper=sample)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 
 from mmdmlora.io import atomic_write, expand_home
 from mmdmlora.models.construction import build_backbone
@@ -86,13 +86,13 @@ def end_to_end(
     base = config_root() / '_base_'
     for method in settings.methods:
         find_method(method, base / 'methods')
-    find_part(base, 'backbone', dict(backbone=settings.backbone))
+    backbone = find_part(base, 'backbone', dict(backbone=settings.backbone))
     work_dir = Path(expand_home(str(settings.work_dir)))
     photos, weights = work_dir / 'photos', work_dir / 'backbone.pth'
     work_dir.mkdir(parents=True, exist_ok=True)
     progress('writing images')
     classes = write_photos(photos, settings.images)
-    _write_weights(settings, weights)
+    _write_weights(backbone, settings.weights, weights)
     planned = stages(settings.methods, settings.dtype, settings.parts)
     repeated = {planned[0].name, *(s.name for s in planned[-len(settings.methods) :])}
     results: dict[str, list[dict]] = {stage.name: [] for stage in planned}
@@ -183,21 +183,18 @@ def report(settings: EndToEnd, rows: list[dict]) -> dict:
     )
 
 
-def _write_weights(settings: EndToEnd, file: Path) -> None:
+def _write_weights(backbone: Path, checkpoint: str | None, file: Path) -> None:
     """The backbone's state dict as a plain file, which stock mmpretrain reads too."""
-    base = config_root() / '_base_'
-    config = load_config(
-        find_part(base, 'backbone', dict(backbone=settings.backbone))
-    ).model.backbone.to_dict()
-    if settings.weights is not None:
-        config['init_cfg']['checkpoint'] = settings.weights
+    config = load_config(backbone).model.backbone.to_dict()
+    if checkpoint is not None:
+        config['init_cfg']['checkpoint'] = checkpoint
     with quiet_log():
         state = build_backbone(config).state_dict()
     with atomic_write(file) as stream:
         torch.save(dict(state_dict=state), stream)
 
 
-def _run(config, folder: Path) -> dict:
+def _run(config: Config, folder: Path) -> dict:
     """The result of a run, which is kept in its folder."""
     result = folder / 'result.json'
     if not result.is_file():
@@ -212,7 +209,6 @@ def _run(config, folder: Path) -> dict:
                 [*command, str(folder / 'config.py'), str(measured)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ,
             ).returncode
         seconds = time.perf_counter() - start
         if status:

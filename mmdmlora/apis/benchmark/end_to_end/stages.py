@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
@@ -172,8 +171,3 @@ def _stock(config: Config) -> Config:
         stock[loader].dataset.pop('cache', None)
         stock[loader].update(STOCK_WORKERS)
     return stock
-
-
-def describe(stage: Stage) -> dict[str, Any]:
-    """The settings of a stage that differ from ours, for the JSON file."""
-    return dict(method=stage.method, slow=list(stage.slow), bfloat16=stage.is_bfloat16)
