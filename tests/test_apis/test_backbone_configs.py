@@ -26,6 +26,7 @@ TINY = {
     'swin-b': (64, dict(embed_dims=8, depths=[1] * 4, num_heads=[1] * 4), IMAGENET),
     'convnext-b': (48, dict(depths=[1] * 4, channels=[8, 16, 32, 48]), IMAGENET),
     'dinov2-s14': (24, VIT, IMAGENET),
+    'dinov2-s14-56': (24, VIT, IMAGENET),
     'dinov2-s14-224': (24, VIT, IMAGENET),
 }
 

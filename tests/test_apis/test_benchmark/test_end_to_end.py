@@ -139,3 +139,6 @@ def test_a_small_comparison(tmp_path, capsys):
     cli.main([*command, str(report)])
     assert capsys.readouterr().out == before
     assert kept == {f: f.stat().st_mtime_ns for f in folder.glob('*/result.json')}
+    command[command.index('4')] = '5'
+    with pytest.raises(SystemExit, match='holds a run with other settings'):
+        cli.main(command[:-1])

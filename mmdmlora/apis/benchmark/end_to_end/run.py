@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -34,7 +36,7 @@ class EndToEnd:
     """What is compared.
 
     Attributes:
-        work_dir: The folder of images, configs and runs. Finished runs in it are kept.
+        work_dir: The folder of images, weights and runs. Finished runs in it are kept.
         backbone: A file of ``configs/_base_/backbones``.
         weights: Its checkpoint, where not the one of that file.
         methods: Files of ``configs/_base_/methods`` of low-rank methods.
@@ -81,18 +83,24 @@ def end_to_end(
         list[dict]: A row for each stage, see :func:`row`.
 
     Raises:
-        ValueError: If a name is unknown, or a run fails.
+        ValueError: If a name is unknown, a run fails, or the folder holds a run with
+            other settings.
     """
     base = config_root() / '_base_'
     for method in settings.methods:
         find_method(method, base / 'methods')
     backbone = find_part(base, 'backbone', dict(backbone=settings.backbone))
     work_dir = Path(expand_home(str(settings.work_dir)))
-    photos, weights = work_dir / 'photos', work_dir / 'backbone.pth'
     work_dir.mkdir(parents=True, exist_ok=True)
-    progress('writing images')
-    classes = write_photos(photos, settings.images)
-    _write_weights(backbone, settings.weights, weights)
+    photos = work_dir / f'photos-{settings.images}'
+    if not photos.is_dir():
+        progress('writing images')
+        unfinished = photos.with_name(f'{photos.name}.part')
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_photos(unfinished, settings.images)
+        unfinished.rename(photos)
+    classes = len([*(photos / 'test').iterdir()])
+    weights = _write_weights(backbone, settings.weights, work_dir)
     planned = stages(settings.methods, settings.dtype, settings.parts)
     repeated = {planned[0].name, *(s.name for s in planned[-len(settings.methods) :])}
     results: dict[str, list[dict]] = {stage.name: [] for stage in planned}
@@ -183,30 +191,43 @@ def report(settings: EndToEnd, rows: list[dict]) -> dict:
     )
 
 
-def _write_weights(backbone: Path, checkpoint: str | None, file: Path) -> None:
+def _write_weights(backbone: Path, checkpoint: str | None, folder: Path) -> Path:
     """The backbone's state dict as a plain file, which stock mmpretrain reads too."""
     config = load_config(backbone).model.backbone.to_dict()
     if checkpoint is not None:
         config['init_cfg']['checkpoint'] = checkpoint
     with quiet_log():
         state = build_backbone(config).state_dict()
+    digest = hashlib.sha256()
+    for tensor in state.values():
+        digest.update(tensor.numpy().tobytes())
+    file = folder / f'backbone-{digest.hexdigest()[:12]}.pth'
     with atomic_write(file) as stream:
         torch.save(dict(state_dict=state), stream)
+    return file
 
 
 def _run(config: Config, folder: Path) -> dict:
-    """The result of a run, which is kept in its folder."""
-    result = folder / 'result.json'
-    if not result.is_file():
-        config.work_dir = str(folder / 'run')
+    """The result of a run, which is kept in its folder together with its config."""
+    config.work_dir = str(folder / 'run')
+    result, config_file = folder / 'result.json', folder / 'config.py'
+    if config_file.is_file():
+        if config_file.read_text() != config.pretty_text:
+            raise ValueError(
+                f'{folder} holds a run with other settings. Remove it, or give another '
+                'folder.'
+            )
+    else:
         folder.mkdir(parents=True, exist_ok=True)
-        config.dump(folder / 'config.py')
+        with atomic_write(config_file) as stream:
+            stream.write(config.pretty_text.encode())
+    if not result.is_file():
         command = [sys.executable, '-m', MODULE]
         measured = folder / 'measured.json'
         start = time.perf_counter()
         with open(folder / 'log.txt', 'w') as log:
             status = subprocess.run(
-                [*command, str(folder / 'config.py'), str(measured)],
+                [*command, str(config_file), str(measured)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
             ).returncode
@@ -214,7 +235,7 @@ def _run(config: Config, folder: Path) -> dict:
         if status:
             raise ValueError(
                 f'a run has failed with exit code {status}: its log is '
-                f'{folder / "log.txt"}. Remove {folder} to run it again.'
+                f'{folder / "log.txt"}. Call again to repeat it.'
             )
         found = json.loads(measured.read_text()) | dict(seconds=seconds)
         with atomic_write(result) as stream:
