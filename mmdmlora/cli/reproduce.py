@@ -1,22 +1,106 @@
-"""``mmdmlora reproduce``: run a table of experiments."""
+"""``mmdmlora reproduce``: run the paper's tables and figures, and report them."""
 
+import shlex
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from mmdmlora.apis.benchmark.steps import default_device
-from mmdmlora.apis.locations import config_root
-from mmdmlora.apis.reproduce import TABLES, reproduce
+from mmdmlora.experiments.protocol import PROTOCOLS
+from mmdmlora.experiments.reproduce import Request, dry_run, reproduce
+from mmdmlora.experiments.suites import Suite, mini_suite, paper_suite
+from mmdmlora.experiments.tables import TABLES, Plan
+from mmdmlora.io import expand_home
+
+from .progress import run_progress
+from .resource_arguments import add_resource_arguments, resources_of
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument('table', help=f'one of {list(TABLES)}')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/reproduce'))
     parser.add_argument(
-        '--device',
-        default=default_device(),
-        help='where steps are measured (default: %(default)s)',
+        'tables', nargs='+', choices=[*TABLES, 'all'], help='tables and figures'
     )
+    parser.add_argument(
+        '--suite',
+        choices=['paper', 'mini'],
+        default='paper',
+        help='paper: VTAB-1k, FGVC and few-shot FGVC on the backbones of the paper, which '
+        'must be there; mini: digits and drawn tasks, no download (default: %(default)s)',
+    )
+    parser.add_argument('--protocol', choices=PROTOCOLS, default='val')
+    parser.add_argument(
+        '--trials',
+        type=int,
+        help='search runs of each method and task (12; mini: 6; protocol paper: 0)',
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--tasks', nargs='+', help='only these tasks')
+    parser.add_argument('--methods', nargs='+', help='only these rows, such as LoRA')
+    parser.add_argument(
+        '--backbone', default='vit-tiny', help='of the suite mini (default: %(default)s)'
+    )
+    parser.add_argument('--weights', metavar='FILE', help="its checkpoint, if it needs one")
+    parser.add_argument('--epochs', type=int, help='epochs of each run, if not the own')
+    parser.add_argument(
+        '--amp', choices=['bfloat16'], help='train in mixed precision'
+    )
+    parser.add_argument('--data-root', help='the folder with the data of the suite paper')
+    parser.add_argument(
+        '--work-dir', help='where to write (default: work_dirs/reproduce/SUITE)'
+    )
+    parser.add_argument(
+        '--dry-run', action='store_true', help='only print the runs that are needed'
+    )
+    add_resource_arguments(parser)
 
 
 def run(args: Namespace) -> None:
-    print(f'\n{reproduce(args.table, config_root(), args.work_dir, args.device)}')
+    default = Path('work_dirs', 'reproduce', args.suite)
+    request = Request(
+        tuple(args.tables),
+        _plan(args),
+        args.protocol,
+        expand_home(Path(args.work_dir)) if args.work_dir else default,
+    )
+    if args.dry_run:
+        print(dry_run(request))
+        return
+    command = shlex.join(['mmdmlora', *sys.argv[1:]])
+    with run_progress() as show:
+        report, failures = reproduce(request, resources_of(args), command, show)
+    print(report.with_suffix('.md').read_text())
+    print(f'Report: {report}')
+    if failures:
+        raise ValueError('\n  '.join([f'{len(failures)} runs have failed.', *failures]))
+
+
+def _plan(args: Namespace) -> Plan:
+    trials = args.trials
+    if trials is None:
+        trials = 0 if args.protocol == 'paper' else 6 if args.suite == 'mini' else 12
+    return Plan(
+        _suite(args),
+        trials,
+        tuple(args.seeds),
+        tuple(args.tasks) if args.tasks else None,
+        tuple(args.methods) if args.methods else None,
+    )
+
+
+def _suite(args: Namespace) -> Suite:
+    settings = {}
+    if args.epochs:
+        settings['train_cfg.max_epochs'] = args.epochs
+    if args.amp:
+        settings['optim_wrapper.type'] = 'mmdmlora.BFloat16OptimWrapper'
+    if args.suite == 'mini':
+        if args.weights:
+            checkpoint = str(Path(expand_home(args.weights)).resolve())
+            settings['model.backbone.module.init_cfg.checkpoint'] = checkpoint
+        return mini_suite(args.backbone, settings)
+    if args.weights:
+        raise ValueError(
+            '--weights is for the suite mini: the suite paper has several backbones. '
+            'Their files are named in configs/_base_/backbones.'
+        )
+    root = expand_home(Path(args.data_root)) if args.data_root else None
+    return paper_suite(settings, root)

@@ -1,0 +1,119 @@
+"""From the cells of a table to its results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .cells import Cell
+from .outcome import Outcome
+from .runs import Run
+from .scheduler import Scheduler
+from .search import Choice, run_searches
+
+PROTOCOLS = {
+    'val': 'Settings were chosen on validation images, by the accuracy after the last '
+    'epoch of a training on the training images alone. Shown is the test accuracy after '
+    'the last epoch of a training on both, mean and deviation over seeds.',
+    'paper': 'Settings are fixed, nothing was searched. Shown is the test accuracy after '
+    'the last epoch; "best test epoch" is the best of those that were looked at, which '
+    'chooses by the test set and is shown for comparison only.',
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a table's cells have come to.
+
+    Attributes:
+        outcomes: One for each finished final run.
+        choices: What the searches have found, by their keys.
+        missing: The commands of the final runs without a result.
+    """
+
+    outcomes: list[Outcome]
+    choices: dict[str, Choice]
+    missing: list[str]
+
+
+def run_cells(cells: Sequence[Cell], part: str, scheduler: Scheduler) -> Result:
+    """Search, run what is missing, and collect.
+
+    All searches run side by side, then all final runs. Cells of several tables that need
+    the same run share it.
+
+    Args:
+        cells: Of any number of tables.
+        part: ``test``, or ``paper``, which tests along the way.
+        scheduler: Where they run.
+    """
+    searches = [cell.search for cell in cells if cell.search is not None]
+    choices = run_searches(searches, scheduler)
+    final = [*_final_runs(cells, part, choices)]
+    records = scheduler.results([run for _, _, run in final])
+    outcomes, missing = [], []
+    for (cell, seed, run), record in zip(final, records, strict=True):
+        if record is None:
+            missing.append(run.command())
+        else:
+            choice = choices[cell.search.key] if cell.search else None
+            outcomes.append(_outcome(cell, seed, record, choice))
+    return Result(outcomes, choices, missing)
+
+
+def _final_runs(
+    cells: Sequence[Cell], part: str, choices: dict[str, Choice]
+) -> Iterator[tuple[Cell, int, Run]]:
+    for cell in cells:
+        choice = choices[cell.search.key] if cell.search else None
+        if cell.search and (choice is None or choice.settings is None):
+            continue  # every trial has failed: the scheduler says why
+        for seed, run in cell.runs(choice, part).items():
+            yield cell, seed, run
+
+
+def _outcome(cell: Cell, seed: int, record: dict, choice: Choice | None) -> Outcome:
+    return Outcome(
+        table=cell.table,
+        backbone=cell.backbone,
+        row=cell.row,
+        column=cell.column,
+        task=cell.task,
+        group=cell.group,
+        seed=seed,
+        accuracy=record['accuracy'],
+        best_accuracy=record['best_accuracy'],
+        settings=record['settings'],
+        search_runs=choice.trials if choice else 0,
+        seconds=record['seconds'],
+        seconds_per_epoch=record['seconds_per_epoch'],
+        step_bytes=record['peak_bytes'],
+        details={**record['details'], 'scales': record['scales']},
+    )
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a table needs: counts for a dry run.
+
+    Attributes:
+        searches: Trials by config.
+        final: The final runs; of searched ones with the settings of the config.
+    """
+
+    searches: dict[str, int]
+    final: list[Run]
+
+
+def needs(cells: Sequence[Cell], part: str) -> Need:
+    """What the cells need, without running anything; shared runs are counted once."""
+    searches = {}
+    final = {}
+    for cell in cells:
+        search = cell.search
+        if search is not None:
+            searches[search.key] = (cell.config, search.sampler.trials)
+        for run in cell.runs(None, part).values():
+            # Other searches would choose other settings.
+            final[search.key if search else '', run.key] = run
+    return Need({c: n for c, n in searches.values()}, [*final.values()])

@@ -1,0 +1,111 @@
+"""``mmdmlora reproduce``: tables and figures from nothing to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .cells import Cell
+from .claims import check_claims
+from .protocol import PROTOCOLS, Result, needs, run_cells
+from .report import write_report
+from .scheduler import Resources, Scheduler
+from .tables import TABLES, Plan, cells_of
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which tables are wanted, and how.
+
+    Attributes:
+        tables: Names of :data:`~mmdmlora.experiments.tables.TABLES`, or ``all``.
+        plan: Backbones, tasks, methods, seeds and search.
+        protocol: A name of :data:`~mmdmlora.experiments.protocol.PROTOCOLS`.
+        folder: Where runs, results and the report go.
+    """
+
+    tables: tuple[str, ...]
+    plan: Plan
+    protocol: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(
+                f'there is no protocol {self.protocol!r}: known are '
+                f'{", ".join(PROTOCOLS)}.'
+            )
+
+    @property
+    def part(self) -> str:
+        return 'paper' if self.protocol == 'paper' else 'test'
+
+    def cells(self) -> dict[str, list[Cell]]:
+        """The cells of each wanted table; a table without any is left out."""
+        names = tuple(TABLES) if 'all' in self.tables else self.tables
+        found = {name: cells_of(name, self.plan) for name in names}
+        if not any(found.values()):
+            raise ValueError(
+                f'the suite {self.plan.suite.name!r} has nothing for '
+                f'{", ".join(names)} with these tasks and methods.'
+            )
+        return {name: cells for name, cells in found.items() if cells}
+
+
+def dry_run(request: Request) -> str:
+    """The runs that each table needs, as text: nothing is run."""
+    lines = []
+    everything: list[Cell] = []
+    for name, cells in request.cells().items():
+        need = needs(cells, request.part)
+        lines += [f'{name}: {_counts(need.searches, need.final)}']
+        lines += [f'  search, {n} trials: {c}' for c, n in need.searches.items()]
+        lines += [f'  {run.command()}' for run in need.final]
+        everything += cells
+    need = needs(everything, request.part)
+    return '\n'.join([*lines, f'together: {_counts(need.searches, need.final)}'])
+
+
+def _counts(searches: dict[str, int], final: Sequence) -> str:
+    return (
+        f'{sum(searches.values())} search runs of {len(searches)} searches, '
+        f'{len(final)} final runs'
+    )
+
+
+def reproduce(
+    request: Request,
+    resources: Resources,
+    command: str,
+    show: Callable[[int, int, float | None], None],
+) -> tuple[Path, list[str]]:
+    """Run what is missing and write the report.
+
+    Args:
+        request: What is wanted.
+        resources: What each run gets, and where.
+        command: What the user called, for the report.
+        show: See :class:`~mmdmlora.experiments.scheduler.Scheduler`.
+
+    Returns:
+        tuple: The report, ``report.html``, and a message for each run that failed.
+    """
+    tables = request.cells()
+    with Scheduler(request.folder, resources, show) as scheduler:
+        cells = [cell for cells in tables.values() for cell in cells]
+        result = run_cells(cells, request.part, scheduler)
+        failures = [f'{run}: {why}' for run, why in scheduler.failures.items()]
+    return _report(request, result, command), failures
+
+
+def _report(request: Request, result: Result, command: str) -> Path:
+    suite = request.plan.suite
+    return write_report(
+        result.outcomes,
+        request.folder / 'report',
+        title=f'DMLoRA: {", ".join(request.tables)}, suite {suite.name}',
+        protocol=PROTOCOLS[request.protocol],
+        commands=[command],
+        claims=check_claims(result.outcomes),
+    )

@@ -1,0 +1,114 @@
+"""A training of an experiment: its config, its key, and what it is measured on."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+from mmengine.config import Config
+
+from mmdmlora.apis.compose import load_config
+from mmdmlora.apis.locations import find_config
+from mmdmlora.apis.option_check import check_options
+
+PARTS = ('search', 'test', 'paper')
+# Splits to search on, to choose by, and to train on for the test.
+SPLITS = dict(
+    VTAB1k=('train800', 'val200', 'train800val200'),
+    Digits=('train800', 'val200', 'train800val200'),
+    GeneratedTask=('train800', 'val200', 'train800val200'),
+    FGVC=('train', 'val', 'train'),
+    FewShotFGVC=('train', 'val', 'train'),
+)
+# What a stored result doesn't depend on.
+WITHOUT_EFFECT = ('work_dir', 'filename', 'log_level', 'vis_backends', 'visualizer')
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training and its evaluation.
+
+    Attributes:
+        config: The name of a config, ``<method>/<backbone>_<task>``, or a file.
+        settings: Changes of it, as ``--cfg-options`` takes them: keys with dots.
+        seed: The seed of the training.
+        part: ``search``: trained on the training images, evaluated on the validation
+            images after the last epoch. ``test``: trained on both (for FGVC and few-shot
+            sets on the training images, as VPT and CoOp do), tested after the last
+            epoch. ``paper``: as ``test``, and tested every ``train_cfg.val_interval``
+            epochs too, so that the best of these can be shown.
+        until: Stop after this epoch of the schedule; None means its end. A longer run of
+            the same training goes on where a shorter one has stopped.
+        details: What else to record, names of
+            :data:`~mmdmlora.experiments.execution.DETAILS`.
+    """
+
+    config: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    part: str = 'test'
+    until: int | None = None
+    details: tuple[str, ...] = ()
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of everything that the training depends on."""
+        content = {k: v for k, v in self.resolved().items() if k not in WITHOUT_EFFECT}
+        content |= dict(part=self.part, details=self.details)
+        text = json.dumps(content, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def max_epochs(self) -> int:
+        """The epochs of the whole schedule."""
+        return self.resolved()['train_cfg']['max_epochs']
+
+    def resolved(self) -> dict[str, Any]:
+        """The config with all changes.
+
+        Raises:
+            ValueError: If there is no such config or setting.
+        """
+        config = copy.deepcopy(_loaded(self.config))
+        check_options(config, self.settings)
+        config.merge_from_dict(copy.deepcopy(self.settings))
+        config.merge_from_dict(dict(randomness=dict(seed=self.seed)))
+        _use_splits(config, self.part)
+        return config.to_dict()
+
+    def command(self) -> str:
+        """The same training by hand, for a dry run."""
+        words = [f'mmdmlora train {self.config}', f'--seed {self.seed}']
+        options = ' '.join(f'{key}={value}' for key, value in self.settings.items())
+        return ' '.join([*words, *([f'--cfg-options {options}'] if options else [])])
+
+
+@cache
+def _loaded(name: str) -> Config:
+    return load_config(find_config(name))
+
+
+def _use_splits(config: Config, part: str) -> None:
+    """Choose what is trained on and what is evaluated, in place."""
+    dataset = config.train_dataloader.dataset
+    kind = str(dataset.type).removeprefix('mmdmlora.')
+    if kind not in SPLITS:
+        raise ValueError(
+            f'the splits of {dataset.type} are unknown: experiments know '
+            f'{", ".join(SPLITS)}.'
+        )
+    for_search, for_choice, for_test = SPLITS[kind]
+    dataset.split = for_search if part == 'search' else for_test
+    config.default_hooks.checkpoint.save_best = None
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    if part != 'test':
+        config.val_dataloader = copy.deepcopy(config.test_dataloader)
+        config.val_cfg, config.val_evaluator = {}, copy.deepcopy(config.test_evaluator)
+    if part == 'search':
+        config.val_dataloader.dataset.split = for_choice
+        config.val_dataloader.dataset.cache = 'memory'
+        config.test_dataloader = config.test_cfg = config.test_evaluator = None

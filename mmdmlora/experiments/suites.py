@@ -1,0 +1,167 @@
+"""What tables are made of: backbones, tasks, spaces and schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmdmlora.apis.locations import config_root
+from mmdmlora.datasets.tasks import FEWSHOT_TASKS, FGVC_TASKS, VTAB_TASKS
+
+from .spaces import Settings, Space, read_space
+
+# That of validation is made from the test's, see `Run`.
+LOADERS = ('train_dataloader', 'test_dataloader')
+FOLDERS = dict(vtab='vtab-1k', fgvc='fgvc', fewshot='few-shot')
+
+
+def _grouped(prefix: str, tasks: Any) -> dict[str, str]:
+    return {f'{prefix}-{task.name}': task.group for task in tasks}
+
+
+def _no_settings(seed: int) -> Settings:
+    return {}
+
+
+def _data_of(seed: int) -> Settings:
+    return {f'{name}.dataset.seed': seed for name in LOADERS}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A set of backbones and tasks on which the paper's tables can be made.
+
+    Attributes:
+        name: Its name.
+        backbone: The backbone of all tables but 3 and 4, a file of
+            ``configs/_base_/backbones``.
+        backbones: Those of table 3, by their names there.
+        pretrained: Those of table 4.
+        tasks: The tasks of tables 1, 3, 4, 6 and 7, with their groups.
+        dispersed: The tasks of table 1.
+        subset_tasks: Those of table 5.
+        fewshot_tasks: Those of figure 2.
+        space_of: The search space of a method.
+        settings: Settings of all runs.
+        seeded: The settings that a seed brings with it.
+        fewshot_seeded: The same for figure 2.
+        data_root: The folder that holds the folders of the benchmarks; None where images
+            are drawn, or to take those of the configs.
+    """
+
+    name: str
+    backbone: str
+    backbones: dict[str, str]
+    pretrained: dict[str, str]
+    tasks: dict[str, str]
+    dispersed: tuple[str, ...]
+    subset_tasks: dict[str, str]
+    fewshot_tasks: dict[str, str]
+    space_of: Callable[[str], Space]
+    settings: Settings = field(default_factory=dict)
+    seeded: Callable[[int], Settings] = _no_settings
+    fewshot_seeded: Callable[[int], Settings] = _data_of
+    data_root: Path | None = None
+
+    def settings_of(self, task: str) -> Settings:
+        """The settings of all runs of a task."""
+        if self.data_root is None:
+            return self.settings
+        folder = self.data_root / FOLDERS[task.partition('-')[0]]
+        roots = {f'{name}.dataset.data_root': str(folder) for name in LOADERS}
+        return {**self.settings, **roots}
+
+
+def paper_suite(
+    settings: Settings | None = None, data_root: Path | None = None
+) -> Suite:
+    """VTAB-1k, FGVC and few-shot FGVC on the paper's backbones, for whoever has them.
+
+    Args:
+        settings: Settings of all runs.
+        data_root: The folder that holds ``vtab-1k``, ``fgvc`` and ``few-shot``; ``data``
+            by default.
+    """
+    space = read_space(config_root() / 'spaces' / 'paper.py')
+    return Suite(
+        name='paper',
+        backbone='vit-b16',
+        backbones={
+            'ConvNeXt-B': 'convnext-b',
+            'Swin-B': 'swin-b',
+            'ViT-B/16': 'vit-b16',
+        },
+        pretrained={'MAE': 'vit-b16-mae', 'MoCo': 'vit-b16-mocov3'},
+        tasks=_grouped('vtab', VTAB_TASKS),
+        dispersed=tuple(
+            f'vtab-{name}'
+            for name in (
+                *('caltech101', 'flowers102', 'svhn', 'camelyon', 'eurosat'),
+                *('resisc45', 'clevr-dist', 'dmlab', 'smallnorb-ele'),
+            )
+        ),
+        subset_tasks=_grouped('fgvc', FGVC_TASKS),
+        fewshot_tasks=_grouped('fewshot', FEWSHOT_TASKS),
+        space_of=lambda method: space,
+        settings=settings or {},
+        data_root=data_root,
+    )
+
+
+MINI_TASKS = {
+    'digits': 'Natural',
+    'generated-dsprites-loc': 'Structured',
+    'generated-dsprites-ori': 'Structured',
+    'generated-count': 'Structured',
+    'generated-dist': 'Structured',
+}
+MINI_EPOCHS = 40
+# Learning rates around those of the embedded task, and a second setting.
+_DECAY = {'optim_wrapper.optimizer.weight_decay': [1e-4, 1e-2]}
+_SCALE = {'model.backbone.scale': [1.0, 10.0]}
+_MINI_SPACES: dict[str, tuple[list[float], dict[str, list[float]]]] = {
+    'full': ([2e-4, 5e-4, 1e-3], _DECAY),
+    'linear': ([1e-2, 3e-2, 1e-1], _DECAY),
+    'bitfit': ([5e-3, 1e-2, 2e-2], _DECAY),
+    'adapter': ([2e-3, 5e-3, 1e-2], _DECAY),
+    'vpt-shallow': ([2e-3, 5e-3, 1e-2], _DECAY),
+    'vpt-deep': ([2e-3, 5e-3, 1e-2], _DECAY),
+    'repadapter': ([2e-3, 5e-3, 1e-2], _DECAY),
+    'lora': ([1e-3, 2e-3, 5e-3], _SCALE),
+    'dmlora-fixed-scale': ([2e-3, 5e-3, 1e-2], _SCALE),
+    'dmlora': ([2e-3, 5e-3, 1e-2], _SCALE),
+}
+
+
+def mini_space(method: str) -> Space:
+    """Six combinations for each method: three learning rates and a second setting."""
+    rates, second = _MINI_SPACES[method]
+    return Space({'optim_wrapper.optimizer.lr': rates, **second})
+
+
+def mini_suite(backbone: str = 'vit-tiny', settings: Settings | None = None) -> Suite:
+    """Digits and four drawn tasks, which need no download.
+
+    Each seed is one of the data too: other images are drawn, other digits are those for
+    training.
+
+    Args:
+        backbone: ``vit-tiny`` comes with the package. Others, such as ``dinov2-s14-56``,
+            need a file.
+        settings: Settings of all runs, such as that file.
+    """
+    return Suite(
+        name='mini',
+        backbone=backbone,
+        backbones={backbone: backbone},
+        pretrained={},
+        tasks=MINI_TASKS,
+        dispersed=('digits', 'generated-dsprites-loc', 'generated-count'),
+        subset_tasks=MINI_TASKS,
+        fewshot_tasks=MINI_TASKS,
+        space_of=mini_space,
+        settings={'train_cfg.max_epochs': MINI_EPOCHS, **(settings or {})},
+        seeded=_data_of,
+    )
