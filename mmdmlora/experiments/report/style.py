@@ -1,0 +1,115 @@
+"""How the plots of a report look: one colour a method, safe for colour-blind readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mmdmlora._requirements import extra
+
+from .lines import method_of, row_order
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette and two of Tol's, which keep apart from it.
+_COLOURS = {
+    'Full': '#000000',
+    'Linear': '#999999',
+    'BitFit': '#332288',
+    'Adapter': '#56b4e9',
+    'VPT-shallow': '#882255',
+    'VPT-deep': '#cc79a7',
+    'RepAdapter': '#009e73',
+    'LoRA': '#0072b2',
+    'DMLoRA': '#e69f00',
+    'DMLoRA-LS': '#d55e00',
+}
+_OTHER = '#7a5c3e'
+MARKERS = 'osD^vPX<>*hp'
+_DASHES = ('-', '--', ':', '-.')
+PANEL_WIDTH, PANEL_HEIGHT = 3.2, 2.6  # inches
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot and what is said about it.
+
+    Attributes:
+        name: The name of its file, without an ending.
+        caption: What it shows.
+        figure: The plot.
+    """
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+def line_styles(rows: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The look of each row's line and points.
+
+    A variant has its method's colour, but a marker and dashes of its own.
+    """
+    styles = {}
+    of_method: dict[str | None, int] = {}
+    for index, row in enumerate(row_order(rows)):
+        method = method_of(row)
+        variant = of_method[method] = of_method.get(method, -1) + 1
+        styles[row] = dict(
+            color=_COLOURS[method] if method else _OTHER,
+            marker=MARKERS[index % len(MARKERS)],
+            linestyle=_DASHES[variant % len(_DASHES)],
+            label=row,
+        )
+    return styles
+
+
+def panels(number: int, columns: int, height: float = PANEL_HEIGHT) -> tuple:
+    """A figure with so many panels, at most ``columns`` beside each other.
+
+    Returns:
+        tuple[Figure, list[Axes]]: The figure and its panels.
+
+    Raises:
+        MissingExtraError: If matplotlib isn't installed.
+    """
+    with extra('experiments'):
+        from matplotlib.figure import Figure
+
+    columns = min(columns, number)
+    rows = -(-number // columns)
+    size = (max(PANEL_WIDTH * columns, 4.5), height * rows + 0.6)
+    figure = Figure(figsize=size, layout='constrained')
+    grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for axes in grid[number:]:
+        axes.remove()
+    for axes in grid[:number]:
+        axes.tick_params(labelsize=8)
+        axes.spines[['top', 'right']].set_visible(False)
+    return figure, grid[:number]
+
+
+def name_axes(axes: Axes, x: str, y: str, title: str = '') -> None:
+    """Label the axes of a panel."""
+    axes.set_xlabel(x, fontsize=8)
+    axes.set_ylabel(y, fontsize=8)
+    axes.set_title(title, fontsize=9)
+
+
+def legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """One legend for all panels, below them."""
+    handles = {}
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(
+        handles.values(),
+        handles,
+        loc='outside lower center',
+        ncols=2 if figure.get_figwidth() < 6 else 4,
+        frameon=False,
+        fontsize=8,
+    )
