@@ -105,14 +105,15 @@ def execute(run: Run, folder: Path, threads: int = 1) -> dict[str, Any]:
 
 
 def _config(run: Run, folder: Path, until: int) -> Config:
-    config = Config(run.resolved(), filename=f'{run.key}.py')
+    config = Config(run.resolved())
+    config.experiment_name = run.key
     config.work_dir = str(folder)
     config.resume = True
     if run.part == 'search':
         # A validation changes nothing in training: only the last one counts.
         config.train_cfg.val_interval = until
     if config.default_hooks.get('summary'):
-        config.default_hooks.summary.merge = False
+        config.default_hooks.summary['merge'] = False
     for dataset in dataset_settings(config).values():
         if dataset.type == 'GeneratedTask':
             dataset.cache_dir = str(folder.parent / 'images')

@@ -49,7 +49,7 @@ class Space:
 
     def of(self, run: Run) -> Space:
         """Without the settings that the run's config doesn't have, such as branches."""
-        config = Config(run.resolved())
+        config = run.resolved()
         return Space({key: v for key, v in self.values.items() if _has(config, key)})
 
 
@@ -144,7 +144,7 @@ def _failed() -> Any:
     return TrialState.FAIL
 
 
-def _has(config: Config, key: str) -> bool:
+def _has(config: dict[str, Any], key: str) -> bool:
     node: Any = config
     for part in key.split('.'):
         if isinstance(node, list) and part.isdigit() and int(part) < len(node):
