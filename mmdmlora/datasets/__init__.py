@@ -2,11 +2,12 @@
 
 import mmdmlora.registry  # noqa: F401, loads mmpretrain before others do
 
-from .benchmarks import FGVC, FewShotFGVC, VTAB1k, take_subset
+from .benchmarks import FGVC, FewShotFGVC, VTAB1k
 from .custom import CustomDataset
 from .digits import Digits
 from .drawn import GeneratedTask
 from .images import LoadImageFromFile
+from .subset import take_subset
 from .tasks import (
     BENCHMARKS,
     FEWSHOT_TASKS,

@@ -10,6 +10,7 @@ from mmdmlora._requirements import extra
 
 from ..registry import DATASETS
 from .image_cache import CachedDataset
+from .subset import check_part, check_seed, name_part, take_part
 
 DIGITS_SPLITS = ('train800', 'val200', 'train800val200', 'test')
 
@@ -31,13 +32,21 @@ class Digits(CachedDataset):
     Args:
         split (str): 'train800', 'val200', 'train800val200' or 'test'.
         pipeline (Sequence): The processing pipeline. Defaults to ().
-        seed (int): The seed of the split. Defaults to 0.
+        seed (int): The seed of the split, and of ``subset`` and ``num_shots``. Defaults
+            to 0.
+        subset (float): The share of a training split to use, drawn with ``seed``, see
+            :func:`~mmdmlora.datasets.take_subset`. Defaults to 1.0.
+        num_shots (int, optional): Images of each class of a training split to use
+            instead, drawn with ``seed``, see
+            :func:`~mmdmlora.datasets.subset.take_shots`. Defaults to None.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, and
             ``cache`` and ``cache_gib`` of
             :class:`~mmdmlora.datasets.image_cache.CachedDataset`.
 
     Raises:
-        ValueError: If the split is unknown.
+        ValueError: If the split is unknown or the seed no integer from 0, or if
+            ``subset`` or ``num_shots`` is out of range, of another split than one for
+            training, or both are given.
 
     License:
         CC BY 4.0 (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository).
@@ -45,14 +54,26 @@ class Digits(CachedDataset):
 
     METAINFO = {'classes': tuple('0123456789')}
 
-    def __init__(self, split: str, pipeline: Sequence = (), seed: int = 0, **kwargs):
+    def __init__(
+        self,
+        split: str,
+        pipeline: Sequence = (),
+        seed: int = 0,
+        subset: float = 1.0,
+        num_shots: int | None = None,
+        **kwargs,
+    ):
         if split not in DIGITS_SPLITS:
             raise ValueError(
                 f'Digits has no split {split!r}. Known splits: '
                 f'{", ".join(DIGITS_SPLITS)}.'
             )
+        check_seed(seed, 'seed')
+        check_part(subset, num_shots, split)
         self.split = split
         self.seed = seed
+        self.subset = subset
+        self.num_shots = num_shots
         super().__init__(ann_file='', pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -61,7 +82,7 @@ class Digits(CachedDataset):
             from sklearn.datasets import load_digits
         digits = load_digits()
         images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-        return [
+        samples = [
             {
                 'img': np.stack([images[i]] * 3, axis=-1),
                 'img_shape': (8, 8),
@@ -70,10 +91,14 @@ class Digits(CachedDataset):
             }
             for i in split_indices(digits.target, self.seed)[self.split]
         ]
+        return take_part(samples, self.subset, self.num_shots, self.seed)
 
     def extra_repr(self) -> list[str]:
         """The lines of ``repr`` that this data set adds."""
-        return [f'Split: \t{self.split} (seed {self.seed})']
+        return [
+            f'Split: \t{self.split} (seed {self.seed})',
+            name_part(self.subset, self.num_shots),
+        ]
 
 
 def split_indices(labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:

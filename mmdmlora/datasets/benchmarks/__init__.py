@@ -2,7 +2,6 @@
 
 from .fewshot import FewShotFGVC
 from .fgvc import FGVC
-from .subset import take_subset
 from .vtab import VTAB1k
 
-__all__ = ['FGVC', 'FewShotFGVC', 'VTAB1k', 'take_subset']
+__all__ = ['FGVC', 'FewShotFGVC', 'VTAB1k']

@@ -6,10 +6,10 @@ import os
 
 import numpy as np
 
+from ..subset import balanced_order
 from ..tasks import Task
 from .annotation_files import read_mat
 from .image_list import Entry
-from .subset import balanced_order
 
 Splits = dict[str, list[Entry]]
 

@@ -12,8 +12,8 @@ from mmdmlora.io import expand_home
 
 from ..image_cache import CachedDataset
 from ..images import leave_out_corrupt
+from ..subset import check_part, check_seed, take_subset
 from ..tasks import Task
-from .subset import check_subset, take_subset
 
 
 class TaskDataset(CachedDataset):
@@ -74,7 +74,8 @@ class TaskDataset(CachedDataset):
                 f'{task.benchmark} has no split {split!r}. Known splits: '
                 f'{", ".join(task.splits)}.'
             )
-        check_subset(subset, subset_seed, split)
+        check_part(subset, None, split)
+        check_seed(subset_seed)
         self.task = task
         self.split = split
         self.subset = subset

@@ -12,6 +12,7 @@ from mmdmlora.io import expand_home
 
 from ...registry import DATASETS
 from ..image_cache import CachedDataset
+from ..subset import check_part, check_seed, name_part, take_part
 from .cache import read_cache, write_cache
 from .count_scenes import FEWEST, MOST, count_scene
 from .distance_scenes import DISTANCE_EDGES, dist_scene
@@ -78,17 +79,25 @@ class GeneratedTask(CachedDataset):
     Args:
         task (str): 'dsprites-loc', 'dsprites-ori', 'count' or 'dist'.
         split (str): 'train800', 'val200', 'train800val200' or 'test'.
-        seed (int): The seed of the images. Defaults to 0.
+        seed (int): The seed of the images, and of ``subset`` and ``num_shots``. Defaults
+            to 0.
         cache_dir (str, optional): A folder to keep drawn images in, as .npz files. A
             file that can't be read is drawn again. By default nothing is kept: drawing
             takes seconds.
         pipeline (Sequence): The processing pipeline. Defaults to ().
+        subset (float): The share of a training split to use, drawn with ``seed``, see
+            :func:`~mmdmlora.datasets.take_subset`. Defaults to 1.0.
+        num_shots (int, optional): Images of each class of a training split to use
+            instead, drawn with ``seed``, see
+            :func:`~mmdmlora.datasets.subset.take_shots`. Defaults to None.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, and
             ``cache`` and ``cache_gib`` of
             :class:`~mmdmlora.datasets.image_cache.CachedDataset`.
 
     Raises:
-        ValueError: If the task, split or seed is unknown.
+        ValueError: If the task, split or seed is unknown, or if ``subset`` or
+            ``num_shots`` is out of range, of another split than one for training, or both
+            are given.
 
     Note:
         These are not VTAB's images, and accuracies on them can't be compared with
@@ -105,6 +114,8 @@ class GeneratedTask(CachedDataset):
         seed: int = 0,
         cache_dir: str | None = None,
         pipeline: Sequence = (),
+        subset: float = 1.0,
+        num_shots: int | None = None,
         **kwargs,
     ):
         for what, value, known in (
@@ -116,13 +127,13 @@ class GeneratedTask(CachedDataset):
                     f'GeneratedTask has no {what} {value!r}. Known {what}s: '
                     f'{", ".join(known)}.'
                 )
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-            raise ValueError(
-                f'the seed {seed!r} is not an integer from 0 to {2**32 - 1}.'
-            )
+        check_seed(seed, 'seed')
+        check_part(subset, num_shots, split)
         self.task = task
         self.split = split
         self.seed = seed
+        self.subset = subset
+        self.num_shots = num_shots
         self.cache_dir = expand_home(Path(cache_dir)) if cache_dir else None
         super().__init__(ann_file='', pipeline=pipeline, **kwargs)
         # Merged here, because BaseDataset takes a string in `metainfo` for a file name.
@@ -134,8 +145,8 @@ class GeneratedTask(CachedDataset):
         }
 
     def load_data_list(self) -> list[dict]:
-        """Draw the split's images, or read them from the cache."""
-        return [
+        """Draw the split's images or read them from the cache, and take the part."""
+        samples = [
             {
                 'img': np.ascontiguousarray(image[..., ::-1]),
                 'img_shape': image.shape[:2],
@@ -145,12 +156,14 @@ class GeneratedTask(CachedDataset):
             for part in GENERATED_SPLITS[self.split]
             for image, label in zip(*self._load_part(part), strict=True)
         ]
+        return take_part(samples, self.subset, self.num_shots, self.seed)
 
     def extra_repr(self) -> list[str]:
         """The lines of ``repr`` that this data set adds."""
         return [
             f'Task: \t{self.task}',
             f'Split: \t{self.split} (seed {self.seed})',
+            name_part(self.subset, self.num_shots),
         ]
 
     def _load_part(self, part: str) -> tuple[np.ndarray, np.ndarray]:

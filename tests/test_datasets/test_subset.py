@@ -1,10 +1,19 @@
-"""Fractions of training sets."""
+"""Parts of training sets."""
 
 from collections import Counter
+from functools import partial
 
 import pytest
 
-from mmdmlora.datasets import FGVC, FewShotFGVC, VTAB1k, take_subset
+from mmdmlora.datasets import (
+    FGVC,
+    Digits,
+    FewShotFGVC,
+    GeneratedTask,
+    VTAB1k,
+    take_subset,
+)
+from mmdmlora.datasets.subset import take_shots
 from tests.fgvc_trees import json_set, label_in, plan
 from tests.trees import make_vtab_task
 
@@ -119,3 +128,89 @@ def test_fgvc(tmp_path):
 def test_few_shot_has_no_subset(tmp_path):
     with pytest.raises(ValueError, match='subset=0.5.*num_shots'):
         FewShotFGVC(str(tmp_path), 'pets', 1, 0, 'train', subset=0.5)
+
+
+@pytest.mark.parametrize('seed', [0, 3])
+def test_shots_are_balanced_and_nested(seed):
+    samples = data_list(97, 31, 11, 8)
+    before = []
+    for shots in (1, 2, 5, 8):
+        drawn = take_shots(samples, shots, seed)
+        assert counts(drawn) == dict.fromkeys(range(4), shots)
+        places = [samples.index(sample) for sample in drawn]
+        assert places == sorted(places) and set(before) < set(places)
+        before = places
+    assert take_shots(samples, 5, seed) != take_shots(samples, 5, seed + 1)
+    # One image of each class is also where fractions begin.
+    assert take_shots(samples, 1, seed) == take_subset(samples, 4 / 147, seed)
+
+
+def test_more_shots_than_the_smallest_class_has():
+    with pytest.raises(ValueError, match='num_shots=4, but class 1 has only 3.*most'):
+        take_shots(data_list(5, 3, 4), 4)
+    assert len(take_shots(data_list(5, 3, 4), 3)) == 9
+
+
+SETS = {
+    'digits': Digits,
+    'count': partial(GeneratedTask, 'count'),
+    'dsprites-loc': partial(GeneratedTask, 'dsprites-loc'),
+}
+
+
+def pixels(dataset):
+    return [(sample['img'].tobytes(), sample['gt_label']) for sample in dataset]
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_parts_of_sets_without_files(name):
+    build = SETS[name]
+    whole = pixels(build('train800'))
+    size = Counter(label for _, label in whole)
+    before = set()
+    for fraction in (0.1, 0.5):
+        part = pixels(build('train800', subset=fraction))
+        assert len(part) == 800 * fraction and before < set(part) < set(whole)
+        before = set(part)
+        for label, number in Counter(label for _, label in part).items():
+            assert abs(number - fraction * size[label]) <= 1
+    before = set()
+    for shots in (1, 8, min(size.values())):
+        part = pixels(build('train800', num_shots=shots))
+        assert Counter(label for _, label in part) == dict.fromkeys(size, shots)
+        assert before < set(part) <= set(whole)
+        before = set(part)
+    assert len(build('train800val200', subset=0.3)) == 300
+    assert repr(build('train800', num_shots=2)).count('Shots: \t2') == 1
+    assert repr(build('train800', subset=0.25)).count('Subset: \t0.25') == 1
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_the_seed_of_the_set_draws_its_parts(name):
+    build, options = SETS[name], dict(num_shots=3)
+    expected = take_shots([*build('train800', seed=5)], 3, 5)
+    found = [*build('train800', seed=5, **options)]
+    assert pixels(found) == pixels(expected)
+    assert pixels(found) == pixels(build('train800', seed=5, **options))
+    assert pixels(found) != pixels(build('train800', seed=6, **options))
+
+
+@pytest.mark.parametrize('name', SETS)
+@pytest.mark.parametrize(
+    'split, options, message',
+    [
+        ('train800', dict(subset=0.5, num_shots=2), 'subset=0.5 and num_shots=2.*one of'),
+        ('train800', dict(num_shots=800), 'num_shots=800, but class . has only'),
+        ('train800', dict(num_shots=0), 'num_shots=0 must be a whole number'),
+        ('train800', dict(num_shots=2.0), 'num_shots=2.0 must be a whole number'),
+        ('train800', dict(num_shots=True), 'num_shots=True must be a whole number'),
+        ('train800', dict(subset=0), 'subset=0 is not a share'),
+        ('train800', dict(seed=-1, subset=0.5), '^seed=-1 is not an integer'),
+        ('train800', dict(seed=None), '^seed=None is not an integer'),
+        ('test', dict(num_shots=2), "num_shots=2 of the split 'test': only training"),
+        ('val200', dict(subset=0.5), "subset=0.5 of the split 'val200': only training"),
+    ],
+)
+def test_parts_that_can_not_be_had(name, split, options, message):
+    with pytest.raises(ValueError, match=message):
+        SETS[name](split, **options)
