@@ -38,11 +38,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--backbone', default='vit-tiny', help='of the suite mini (default: %(default)s)'
     )
-    parser.add_argument('--weights', metavar='FILE', help="its checkpoint, if it needs one")
-    parser.add_argument('--epochs', type=int, help='epochs of each run, if not the own')
     parser.add_argument(
-        '--amp', choices=['bfloat16'], help='train in mixed precision'
+        '--weights', metavar='FILE', help='its checkpoint, if it needs one'
     )
+    parser.add_argument('--epochs', type=int, help='epochs of each run, if not the own')
+    parser.add_argument('--amp', choices=['bfloat16'], help='train in mixed precision')
     parser.add_argument('--data-root', help='the folder with the data of the suite paper')
     parser.add_argument(
         '--work-dir', help='where to write (default: work_dirs/reproduce/SUITE)'

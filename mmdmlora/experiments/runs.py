@@ -24,8 +24,18 @@ SPLITS = dict(
     FGVC=('train', 'val', 'train'),
     FewShotFGVC=('train', 'val', 'train'),
 )
-# What a stored result doesn't depend on.
-WITHOUT_EFFECT = ('work_dir', 'filename', 'log_level', 'vis_backends', 'visualizer')
+# What a result depends on, of a config.
+SETTINGS = (
+    *('model', 'data_preprocessor', 'optim_wrapper', 'param_scheduler', 'randomness'),
+    *('train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg'),
+    *('val_evaluator', 'test_evaluator', 'custom_hooks', 'load_from'),
+)
+# Of the hooks in default_hooks those that only write, watch or make it faster.
+WITHOUT_EFFECT = (
+    *('timer', 'logger', 'summary', 'adapter_monitor', 'runtime_info', 'checkpoint'),
+    *('resume_check', 'num_class_check', 'finite_check', 'plain_checkpoint'),
+    *('image_cache', 'merged_evaluation', 'visualization'),
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,10 @@ class Run:
     @cached_property
     def key(self) -> str:
         """A hash of everything that the training depends on."""
-        content = {k: v for k, v in self.resolved().items() if k not in WITHOUT_EFFECT}
+        config = self.resolved()
+        hooks = config['default_hooks'].items()
+        content = {key: config[key] for key in SETTINGS if config.get(key) is not None}
+        content['hooks'] = {k: v for k, v in hooks if k not in WITHOUT_EFFECT}
         content |= dict(part=self.part, details=self.details)
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

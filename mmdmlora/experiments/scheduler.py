@@ -157,9 +157,7 @@ class Scheduler:
             with extra('experiments'):
                 import ray
             address = self.resources.address
-            own = dict(
-                include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES
-            )
+            own = dict(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES)
             ray.init(
                 address=address or 'local',
                 log_to_driver=False,

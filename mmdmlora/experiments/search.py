@@ -151,7 +151,9 @@ def _choice(search: Search, results: dict[int, float], scheduler: Scheduler) -> 
     for number, settings in enumerate(proposed):
         whole = search.run_of(settings)
         is_whole = scheduler.store.get(whole) is not None
-        epochs = whole.max_epochs if is_whole else search.run_of(settings, FIRST_RUNG).until
+        epochs = (
+            whole.max_epochs if is_whole else search.run_of(settings, FIRST_RUNG).until
+        )
         table.append(
             dict(settings=settings, epochs=epochs, accuracy=results[number])
             | dict(is_whole=is_whole)

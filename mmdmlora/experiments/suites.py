@@ -74,9 +74,7 @@ class Suite:
         return {**self.settings, **roots}
 
 
-def paper_suite(
-    settings: Settings | None = None, data_root: Path | None = None
-) -> Suite:
+def paper_suite(settings: Settings | None = None, data_root: Path | None = None) -> Suite:
     """VTAB-1k, FGVC and few-shot FGVC on the paper's backbones, for whoever has them.
 
     Args:
@@ -117,7 +115,7 @@ MINI_TASKS = {
     'generated-count': 'Structured',
     'generated-dist': 'Structured',
 }
-MINI_EPOCHS = 40
+MINI_EPOCHS = 30
 # Learning rates around those of the embedded task, and a second setting.
 _DECAY = {'optim_wrapper.optimizer.weight_decay': [1e-4, 1e-2]}
 _SCALE = {'model.backbone.scale': [1.0, 10.0]}

@@ -134,9 +134,7 @@ def _table3(plan: Plan) -> Iterator[Cell]:
         for row in plan.rows(TABLE3.get(label, [*METHODS, NOT_PRUNED])):
             for task in plan.chosen(suite.tasks):
                 fixed = {PRUNING: None} if row == NOT_PRUNED else {}
-                yield plan.cell(
-                    'table3', row, task, backbone=(label, file), fixed=fixed
-                )
+                yield plan.cell('table3', row, task, backbone=(label, file), fixed=fixed)
 
 
 def _table4(plan: Plan) -> Iterator[Cell]:
