@@ -23,7 +23,8 @@ COMMANDS = {
     'convert': "Write a pre-trained backbone with mmpretrain's names.",
     'browse': "Draw samples of a config's training set after its pipeline.",
     'benchmark': 'Measure step time and memory of methods side by side.',
-    'reproduce': 'Run a table of experiments.',
+    'reproduce': "Run the paper's tables and figures, and report them.",
+    'search': "Choose a config's settings on its validation images.",
 }
 
 

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from mmdmlora.experiments.protocol import PROTOCOLS
-from mmdmlora.experiments.reproduce import Request, dry_run, reproduce
+from mmdmlora.experiments.reproduce import Request, dry_run, reproduce, state
 from mmdmlora.experiments.suites import Suite, mini_suite, paper_suite
 from mmdmlora.experiments.tables import TABLES, Plan
 from mmdmlora.io import expand_home
@@ -23,8 +23,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--suite',
         choices=['paper', 'mini'],
         default='paper',
-        help='paper: VTAB-1k, FGVC and few-shot FGVC on the backbones of the paper, which '
-        'must be there; mini: digits and drawn tasks, no download (default: %(default)s)',
+        help='paper: VTAB-1k, FGVC and few-shot FGVC, whose data and backbones must be '
+        'there; mini: digits and drawn tasks, no download (default: %(default)s)',
     )
     parser.add_argument('--protocol', choices=PROTOCOLS, default='val')
     parser.add_argument(
@@ -50,6 +50,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--dry-run', action='store_true', help='only print the runs that are needed'
     )
+    parser.add_argument(
+        '--list', action='store_true', help='only print what each table needs and has'
+    )
     add_resource_arguments(parser)
 
 
@@ -61,8 +64,8 @@ def run(args: Namespace) -> None:
         args.protocol,
         expand_home(Path(args.work_dir)) if args.work_dir else default,
     )
-    if args.dry_run:
-        print(dry_run(request))
+    if args.dry_run or args.list:
+        print((dry_run if args.dry_run else state)(request))
         return
     command = shlex.join(['mmdmlora', *sys.argv[1:]])
     with run_progress() as show:

@@ -47,7 +47,7 @@ class Cell:
             choice: What the search has found.
             part: ``test`` or ``paper``.
         """
-        chosen = (choice.settings if choice else None) or {}
+        chosen = choice.best.settings if choice and choice.best else {}
         common = {**(self.search.fixed if self.search else {}), **chosen, **self.fixed}
         return {
             seed: Run(self.config, {**common, **own}, seed, part, details=self.details)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .cells import Cell
 from .outcome import Outcome
 from .runs import Run
 from .scheduler import Scheduler
-from .search import Choice, run_searches
+from .search import Choice, Records, run_searches
+from .store import Store
 
 PROTOCOLS = {
     'val': 'Settings were chosen on validation images, by the accuracy after the last '
@@ -48,7 +50,10 @@ def run_cells(cells: Sequence[Cell], part: str, scheduler: Scheduler) -> Result:
         scheduler: Where they run.
     """
     searches = [cell.search for cell in cells if cell.search is not None]
-    choices = run_searches(searches, scheduler)
+    choices = run_searches(searches, scheduler.results)
+    for search in searches:
+        for trial in choices[search.key].trials:
+            scheduler.forget(search.run_of(trial.settings))
     final = [*_final_runs(cells, part, choices)]
     records = scheduler.results([run for _, _, run in final])
     outcomes, missing = [], []
@@ -66,7 +71,7 @@ def _final_runs(
 ) -> Iterator[tuple[Cell, int, Run]]:
     for cell in cells:
         choice = choices[cell.search.key] if cell.search else None
-        if cell.search and (choice is None or choice.settings is None):
+        if choice is not None and choice.best is None:
             continue  # every trial has failed: the scheduler says why
         for seed, run in cell.runs(choice, part).items():
             yield cell, seed, run
@@ -84,12 +89,42 @@ def _outcome(cell: Cell, seed: int, record: dict, choice: Choice | None) -> Outc
         accuracy=record['accuracy'],
         best_accuracy=record['best_accuracy'],
         settings=record['settings'],
-        search_runs=choice.trials if choice else 0,
+        search_runs=len(choice.trials) if choice else 0,
         seconds=record['seconds'],
         seconds_per_epoch=record['seconds_per_epoch'],
         step_bytes=record['peak_bytes'],
         details={**record['details'], 'scales': record['scales']},
     )
+
+
+class _Missing(Exception):
+    """A run that a search needs has no result yet."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How many searches and final runs are in a store."""
+
+    searches: int = 0
+    final: int = 0
+
+
+def finished(cells: Sequence[Cell], part: str, store: Store) -> Finished:
+    """What of the cells is in the store; nothing is run."""
+
+    def results(runs: list[Run]) -> Records:
+        records = [store.get(run) for run in runs]
+        if any(record is None for record in records):
+            raise _Missing
+        return records
+
+    choices: dict[str, Choice] = {}
+    for search in {c.search.key: c.search for c in cells if c.search}.values():
+        with suppress(_Missing):
+            choices |= run_searches([search], results)
+    decided = [c for c in cells if c.search is None or c.search.key in choices]
+    runs = {run.key: run for _, _, run in _final_runs(decided, part, choices)}
+    return Finished(len(choices), sum(store.get(r) is not None for r in runs.values()))
 
 
 @dataclass(frozen=True)
@@ -116,4 +151,4 @@ def needs(cells: Sequence[Cell], part: str) -> Need:
         for run in cell.runs(None, part).values():
             # Other searches would choose other settings.
             final[search.key if search else '', run.key] = run
-    return Need({c: n for c, n in searches.values()}, [*final.values()])
+    return Need(dict(searches.values()), [*final.values()])

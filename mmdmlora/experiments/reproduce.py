@@ -8,9 +8,10 @@ from pathlib import Path
 
 from .cells import Cell
 from .claims import check_claims
-from .protocol import PROTOCOLS, Result, needs, run_cells
+from .protocol import PROTOCOLS, Finished, Result, finished, needs, run_cells
 from .report import write_report
-from .scheduler import Resources, Scheduler
+from .scheduler import STORE, Resources, Scheduler
+from .store import Store
 from .tables import TABLES, Plan, cells_of
 
 
@@ -65,6 +66,21 @@ def dry_run(request: Request) -> str:
         everything += cells
     need = needs(everything, request.part)
     return '\n'.join([*lines, f'together: {_counts(need.searches, need.final)}'])
+
+
+def state(request: Request) -> str:
+    """How much of what each table needs is in the store, as text: nothing is run."""
+    lines = []
+    file = request.folder / STORE
+    store = Store(file) if file.is_file() else None
+    for name, cells in request.cells().items():
+        done = finished(cells, request.part, store) if store else Finished()
+        need = needs(cells, request.part)
+        lines.append(
+            f'{name}: {done.searches} of {len(need.searches)} searches, '
+            f'{done.final} of {len(need.final)} final runs'
+        )
+    return '\n'.join(lines)
 
 
 def _counts(searches: dict[str, int], final: Sequence) -> str:

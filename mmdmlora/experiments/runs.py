@@ -94,10 +94,15 @@ class Run:
         return config.to_dict()
 
     def command(self) -> str:
-        """The same training by hand, for a dry run."""
-        words = [f'mmdmlora train {self.config}', f'--seed {self.seed}']
-        options = ' '.join(f'{key}={value}' for key, value in self.settings.items())
-        return ' '.join([*words, *([f'--cfg-options {options}'] if options else [])])
+        """A training of the same images with the same settings, by hand."""
+        split = self.resolved()['train_dataloader']['dataset']['split']
+        options = {
+            'randomness.seed': self.seed,
+            'train_dataloader.dataset.split': split,
+            **self.settings,
+        }
+        words = ' '.join(f'{key}={value}' for key, value in options.items())
+        return f'mmdmlora train {self.config} --cfg-options {words}'
 
 
 @cache

@@ -21,6 +21,7 @@ from .store import Store
 
 # Of a worker that was killed, or whose machine was lost.
 RETRIES = 5
+STORE = 'results.sqlite'
 OBJECT_STORE_BYTES = 100 * 2**20
 
 
@@ -86,7 +87,7 @@ class Scheduler:
                 f'another process is at work in {folder}: wait for it, or name another '
                 'folder with --work-dir.'
             ) from error
-        self.store = Store(folder / 'results.sqlite')
+        self.store = Store(folder / STORE)
         self._ray: Any = None
 
     def __enter__(self) -> Scheduler:
@@ -157,7 +158,9 @@ class Scheduler:
             with extra('experiments'):
                 import ray
             address = self.resources.address
-            own = dict(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES)
+            own: dict[str, Any] = dict(
+                include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES
+            )
             ray.init(
                 address=address or 'local',
                 log_to_driver=False,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from .runs import Run
-from .scheduler import Scheduler
 from .spaces import Sampler, Settings, Space
+
+Records = list[dict[str, Any] | None]
 
 # Successive halving: after this share of its epochs a trial must be in the best third.
 FIRST_RUNG = 0.25
@@ -61,62 +62,84 @@ class Search:
         return Run(run.config, run.settings, part='search', until=until)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Trial:
+    """A trial of a search.
+
+    Attributes:
+        settings: What it tried.
+        epochs: How far it went.
+        accuracy: On the validation images in per cent, after these epochs; -1 where it
+            failed.
+        is_whole: Whether it went to the end.
+    """
+
+    settings: Settings
+    epochs: int
+    accuracy: float
+    is_whole: bool
+
+
+@dataclass(frozen=True)
 class Choice:
     """What a search has come to.
 
     Attributes:
-        settings: The best trial's; None as long as there is none.
-        accuracy: Its accuracy on the validation images in per cent.
-        trials: The number of trials.
-        table: Each trial's settings, epochs and accuracy.
+        trials: All trials, in their order.
     """
 
-    settings: Settings | None
-    accuracy: float | None
-    trials: int
-    table: list[dict[str, Any]]
+    trials: list[Trial]
+
+    @property
+    def best(self) -> Trial | None:
+        """The best of those that went to the end; None if all have failed."""
+        whole = [trial for trial in self.trials if trial.is_whole]
+        return max(whole, key=lambda trial: trial.accuracy, default=None)
 
 
-def run_searches(searches: Sequence[Search], scheduler: Scheduler) -> dict[str, Choice]:
+def run_searches(
+    searches: Sequence[Search], results: Callable[[list[Run]], Records]
+) -> dict[str, Choice]:
     """Run all searches side by side.
 
     Args:
         searches: Equal ones are run once.
-        scheduler: Where they run.
+        results: Gives the record of each run, or None for one that failed, such as
+            :meth:`~mmdmlora.experiments.scheduler.Scheduler.results`.
 
     Returns:
         dict: By the search's key.
     """
     distinct = {search.key: search for search in searches}
-    state: dict[str, dict[int, float]] = {key: {} for key in distinct}
+    trials: dict[str, dict[int, Trial]] = {key: {} for key in distinct}
     while True:
-        open_searches = {
-            key: trials
+        generation = {
+            key: new
             for key, search in distinct.items()
-            if (trials := _generation(search, state[key]))
+            if (new := _generation(search, trials[key]))
         }
-        if not open_searches:
+        if not generation:
             break
-        for key, accuracies in _halved(distinct, open_searches, scheduler).items():
-            state[key] |= accuracies
-    return {key: _choice(s, state[key], scheduler) for key, s in distinct.items()}
+        for key, finished in _halved(distinct, generation, results).items():
+            trials[key] |= finished
+    return {key: Choice([t[n] for n in sorted(t)]) for key, t in trials.items()}
 
 
-def _generation(search: Search, results: dict[int, float]) -> dict[int, Settings]:
-    """The trials that can be run now, by their number."""
-    proposed = search.sampler.proposals(results)
-    return {n: trial for n, trial in enumerate(proposed) if n not in results}
+def _generation(search: Search, trials: dict[int, Trial]) -> dict[int, Settings]:
+    """What can be tried now, by its number."""
+    accuracies = {number: trial.accuracy for number, trial in trials.items()}
+    proposed = search.sampler.proposals(accuracies)
+    return {n: settings for n, settings in enumerate(proposed) if n not in trials}
 
 
 def _halved(
     searches: dict[str, Search],
-    trials: dict[str, dict[int, Settings]],
-    scheduler: Scheduler,
-) -> dict[str, dict[int, float]]:
-    """The accuracies of a generation: of those that were stopped, at that time."""
-    accuracies: dict[str, dict[int, float]] = {key: {} for key in trials}
-    left = trials
+    generation: dict[str, dict[int, Settings]],
+    results: Callable[[list[Run]], Records],
+) -> dict[str, dict[int, Trial]]:
+    """A generation of trials, those that were stopped included."""
+    trials: dict[str, dict[int, Trial]] = {key: {} for key in generation}
+    left = generation
     for share in (FIRST_RUNG, 1.0):
         runs = {
             (key, number): searches[key].run_of(settings, share)
@@ -124,43 +147,23 @@ def _halved(
             if searches[key].halving or share == 1
             for number, settings in numbered.items()
         }
-        records = scheduler.results([*runs.values()])
-        for (key, number), record in zip(runs, records, strict=True):
-            # A trial that failed, for example by diverging, is the worst.
-            accuracies[key][number] = -1.0 if record is None else record['accuracy']
+        for (key, number), record in zip(runs, results([*runs.values()]), strict=True):
+            run = runs[key, number]
+            trials[key][number] = Trial(
+                left[key][number],
+                epochs=run.until or run.max_epochs,
+                # A trial that failed, for example by diverging, is the worst.
+                accuracy=-1.0 if record is None else record['accuracy'],
+                is_whole=share == 1 and record is not None,
+            )
         if share < 1:
             left = {
-                key: _best(numbered, accuracies[key], searches[key].halving)
+                key: _best(numbered, trials[key]) if searches[key].halving else numbered
                 for key, numbered in left.items()
             }
-    return accuracies
+    return trials
 
 
-def _best(
-    trials: dict[int, Settings], accuracies: dict[int, float], halving: bool
-) -> dict[int, Settings]:
-    if not halving:
-        return trials
-    ranked = sorted(trials, key=lambda number: (-accuracies[number], number))
-    return {n: trials[n] for n in ranked[: max(1, round(KEPT * len(trials)))]}
-
-
-def _choice(search: Search, results: dict[int, float], scheduler: Scheduler) -> Choice:
-    proposed = search.sampler.proposals(results)
-    table = []
-    for number, settings in enumerate(proposed):
-        whole = search.run_of(settings)
-        is_whole = scheduler.store.get(whole) is not None
-        epochs = (
-            whole.max_epochs if is_whole else search.run_of(settings, FIRST_RUNG).until
-        )
-        table.append(
-            dict(settings=settings, epochs=epochs, accuracy=results[number])
-            | dict(is_whole=is_whole)
-        )
-        scheduler.forget(whole)
-    whole_ones = [row for row in table if row['is_whole']]
-    best = max(whole_ones, key=lambda row: row['accuracy'], default=None)
-    if best is None:
-        return Choice(None, None, len(table), table)
-    return Choice(best['settings'], best['accuracy'], len(table), table)
+def _best(settings: dict[int, Settings], trials: dict[int, Trial]) -> dict[int, Settings]:
+    ranked = sorted(settings, key=lambda number: (-trials[number].accuracy, number))
+    return {n: settings[n] for n in ranked[: max(1, round(KEPT * len(settings)))]}

@@ -11,6 +11,8 @@ from typing import Any
 from mmengine.config import Config
 
 from mmdmlora._requirements import extra
+from mmdmlora.apis.locations import config_root
+from mmdmlora.io import expand_home
 
 from .runs import Run
 
@@ -51,6 +53,13 @@ class Space:
         """Without the settings that the run's config doesn't have, such as branches."""
         config = run.resolved()
         return Space({key: v for key, v in self.values.items() if _has(config, key)})
+
+
+def find_space(name: str) -> Path:
+    """The file that a name means: a path, or a file of ``configs/spaces``."""
+    shipped = config_root() / 'spaces' / f'{name}.py'
+    path = expand_home(Path(name))
+    return shipped if shipped.is_file() and not path.is_file() else path
 
 
 def read_space(path: Path) -> Space:
@@ -126,7 +135,7 @@ class Sampler:
         self, study: Any, distributions: dict, found: list[Settings], size: int
     ) -> list:
         """Ask for a generation without repetitions; they are added to ``found``."""
-        trials = []
+        trials: list[Any] = []
         while len(trials) < size:
             trial = study.ask(distributions)
             settings = {k: self.space.values[k][i] for k, i in trial.params.items()}

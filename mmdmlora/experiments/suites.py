@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmdmlora.apis.locations import config_root
 from mmdmlora.datasets.tasks import FEWSHOT_TASKS, FGVC_TASKS, VTAB_TASKS
 
-from .spaces import Settings, Space, read_space
+from .spaces import Settings, Space, find_space, read_space
 
 # That of validation is made from the test's, see `Run`.
 LOADERS = ('train_dataloader', 'test_dataloader')
@@ -82,7 +81,7 @@ def paper_suite(settings: Settings | None = None, data_root: Path | None = None)
         data_root: The folder that holds ``vtab-1k``, ``fgvc`` and ``few-shot``; ``data``
             by default.
     """
-    space = read_space(config_root() / 'spaces' / 'paper.py')
+    space = read_space(find_space('paper'))
     return Suite(
         name='paper',
         backbone='vit-b16',

@@ -1,8 +1,9 @@
 """ViT-S/14, DINOv2, self-supervised on LVD-142M.
 
 98 pixels, 7 x 7 patches, are affordable on a CPU. dinov2-s14-56.py has 56 pixels, for
-studies there, and dinov2-s14-224.py has 224, for a GPU. For another multiple of 14 write a file like that one, or give `input_size` and
-`model=dict(backbone=dict(img_size=...))` to `compose` in the config of an experiment.
+studies there, and dinov2-s14-224.py has 224, for a GPU. For another multiple of 14 write
+a file like these, or give `input_size` and `model=dict(backbone=dict(img_size=...))` to
+`compose` in the config of an experiment.
 """
 
 _base_ = 'mmpretrain::dinov2/vit-small-p14_dinov2-pre_headless.py'

@@ -1,0 +1,67 @@
+"""``mmdmlora search``: one search, and the best setting as a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmdmlora.io import atomic_write
+
+from .runs import Run
+from .scheduler import Resources, Scheduler
+from .search import Choice, Search, run_searches
+
+
+def choose(
+    search: Search,
+    folder: Path,
+    resources: Resources,
+    show: Callable[[int, int, float | None], None],
+) -> str:
+    """Run a search and write ``best.py``, a config with the best settings.
+
+    Args:
+        search: What to choose.
+        folder: Where runs, results and the config go; finished runs in it are kept.
+        resources: What each run gets, and where.
+        show: See :class:`~mmdmlora.experiments.scheduler.Scheduler`.
+
+    Returns:
+        str: A table of all trials in Markdown, and where the config is.
+
+    Raises:
+        ValueError: If every trial has failed; it says why.
+    """
+    with Scheduler(folder, resources, show) as scheduler:
+        choice = run_searches([search], scheduler.results)[search.key]
+        failures = [f'{run}: {why}' for run, why in scheduler.failures.items()]
+    if choice.best is None:
+        raise ValueError('\n  '.join(['every trial has failed.', *failures]))
+    run = Run(search.config, {**search.fixed, **choice.best.settings})
+    file = folder / 'best.py'
+    with atomic_write(file) as stream:
+        stream.write(Config(run.resolved()).pretty_text.encode())
+    return '\n'.join(
+        [
+            *_table(choice),
+            '',
+            *(f'failed: {failure}' for failure in failures),
+            f'Best: {choice.best.accuracy:.1f} % on the validation images. Train it on '
+            f'all and test it with: mmdmlora train {file}',
+        ]
+    )
+
+
+def _table(choice: Choice) -> list[str]:
+    keys = [*choice.trials[0].settings]
+    lines = [
+        ['trial', *keys, 'epochs', 'validation accuracy (%)'],
+        ['---'] * (len(keys) + 3),
+    ]
+    for number, trial in enumerate(choice.trials):
+        values = [str(trial.settings[key]) for key in keys]
+        best = ' (best)' if trial is choice.best else ''
+        lines.append([str(number), *values, str(trial.epochs), f'{trial.accuracy}{best}'])
+    return [f'| {" | ".join(cells)} |' for cells in lines]

@@ -1,0 +1,37 @@
+"""Results stay, once."""
+
+import pytest
+
+from mmdmlora.experiments.runs import Run
+from mmdmlora.experiments.store import Store
+
+RUN = Run('lora/vit-tiny_digits')
+
+
+def test_results_outlive_the_process_and_are_kept_once(tmp_path):
+    store = Store(tmp_path / 'a' / 'x.sqlite')
+    assert store.get(RUN) is None
+    store.add(RUN, dict(accuracy=50.0, scales={'a.q': 1.0}))
+    store.add(RUN, dict(accuracy=60.0))
+    again = Store(tmp_path / 'a' / 'x.sqlite')
+    assert again.get(RUN) == dict(accuracy=50.0, scales={'a.q': 1.0})
+    assert again.records() == [again.get(RUN)]
+
+
+def test_parts_of_a_training_have_results_of_their_own(tmp_path):
+    store = Store(tmp_path / 'x.sqlite')
+    part = Run('lora/vit-tiny_digits', until=15)
+    store.add(part, dict(accuracy=1.0))
+    assert store.get(RUN) is None
+    store.add(RUN, dict(accuracy=2.0))
+    whole = Run('lora/vit-tiny_digits', until=60)
+    assert store.get(whole) == store.get(RUN) == dict(accuracy=2.0)
+    assert store.get(part) == dict(accuracy=1.0)
+
+
+def test_another_file_is_refused_and_left_alone(tmp_path):
+    file = tmp_path / 'x.sqlite'
+    file.write_bytes(b'no database, but long enough to be taken for one' * 9)
+    with pytest.raises(ValueError, match='can not be used as a store'):
+        Store(file)
+    assert file.read_bytes().startswith(b'no database')

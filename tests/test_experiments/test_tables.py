@@ -1,0 +1,135 @@
+"""Each table needs exactly the runs that it is made of."""
+
+from pathlib import Path
+
+import pytest
+
+from mmdmlora.experiments.protocol import needs
+from mmdmlora.experiments.suites import mini_suite, paper_suite
+from mmdmlora.experiments.tables import TABLES, Plan, cells_of
+
+PAPER = Plan(paper_suite(), trials=9)
+MINI = Plan(mini_suite(), trials=6)
+SEEDS = 3
+# Backbone-and-method pairs of table 3 on 19 tasks, and so on.
+FINAL = dict(
+    table1=9 * 3 * SEEDS,
+    table3=15 * 19 * SEEDS,
+    table4=2 * 7 * 19 * SEEDS,
+    table5=2 * 5 * 4 * SEEDS,
+    table6=3 * 19 * SEEDS,
+    table7=4 * 19 * SEEDS,
+    fig2=5 * 5 * 5 * SEEDS,
+)
+SEARCHES = dict(
+    table1=9, table3=15 * 19, table4=2 * 7 * 19, table5=10, table6=57, table7=19, fig2=25
+)
+
+
+@pytest.mark.parametrize('name', TABLES)
+def test_the_papers_tables(name):
+    need = needs(cells_of(name, PAPER), 'test')
+    assert len(need.final) == FINAL[name]
+    assert len(need.searches) == SEARCHES[name]
+    assert set(need.searches.values()) == {9}
+
+
+def test_tables_share_runs():
+    together = [
+        cell for name in ('table3', 'table6', 'table7') for cell in cells_of(name, PAPER)
+    ]
+    need = needs(together, 'test')
+    # Table 6 adds LoRA on ViT-B/16; RepAdapter and DMLoRA-LS are there. Table 7 adds
+    # three settings, its fourth is the row of table 3.
+    assert len(need.final) == (15 + 1 + 3) * 19 * SEEDS
+    assert len(need.searches) == 16 * 19
+
+
+def test_the_mini_suite():
+    counts = {n: len(needs(cells_of(n, MINI), 'test').final) for n in TABLES}
+    assert counts == dict(
+        table1=3 * 3 * SEEDS,
+        table3=11 * 5 * SEEDS,
+        table4=0,
+        table5=2 * 5 * 4 * SEEDS,
+        table6=3 * 5 * SEEDS,
+        table7=4 * 5 * SEEDS,
+        fig2=5 * 5 * 5 * SEEDS,
+    )
+
+
+def test_all_methods_have_as_many_search_runs():
+    for plan, number in ((MINI, 6), (PAPER, 9)):
+        need = needs(cells_of('table3', plan), 'test')
+        assert set(need.searches.values()) == {number}
+
+
+def test_every_seed_has_images_of_its_own():
+    (cell,) = [
+        c for c in cells_of('table3', MINI) if (c.row, c.task) == ('LoRA', 'digits')
+    ]
+    for seed, run in cell.runs(None, 'test').items():
+        config = run.resolved()
+        assert config['randomness']['seed'] == seed
+        for loader in ('train_dataloader', 'test_dataloader'):
+            assert config[loader]['dataset']['seed'] == seed
+
+
+def test_few_images_are_not_left_out():
+    for name in ('table5', 'fig2'):
+        for cell in cells_of(name, MINI):
+            if cell.column != '100 %':
+                assert cell.fixed['train_dataloader.drop_last'] is False
+
+
+def test_the_whole_training_set_is_the_run_of_table_3():
+    plan = Plan(mini_suite(), 6, tasks=('digits',), methods=('LoRA',))
+    whole = [c for c in cells_of('table5', plan) if c.column == '100 %']
+    (row,) = cells_of('table3', plan)
+    assert whole[0].runs(None, 'test')[1].key == row.runs(None, 'test')[1].key
+
+
+def test_narrowing():
+    plan = Plan(paper_suite(), 9, (4,), ('vtab-dtd',), ('LoRA', 'DMLoRA-LS'))
+    cells = cells_of('table3', plan)
+    assert {(c.backbone, c.row) for c in cells} == {
+        ('ConvNeXt-B', 'LoRA'),
+        ('ConvNeXt-B', 'DMLoRA-LS'),
+        ('Swin-B', 'DMLoRA-LS'),
+        ('ViT-B/16', 'DMLoRA-LS'),
+    }
+    assert all(cell.task == 'vtab-dtd' and [*cell.seeds] == [4] for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(tasks=('vtab-dtd',)), "no task 'vtab-dtd' here: known are digits"),
+        (dict(methods=('lora',)), "no method 'lora' here: known are Full"),
+    ],
+)
+def test_unknown_names(change, message):
+    with pytest.raises(ValueError, match=message):
+        cells_of('table3', Plan(mini_suite(), **change))
+    with pytest.raises(ValueError, match="no table 'table2': known are table1"):
+        cells_of('table2', MINI)
+
+
+def test_data_folders():
+    from pathlib import Path
+
+    plan = Plan(paper_suite(data_root=Path('/data')), trials=0)
+    cells = [
+        *cells_of('table3', plan),
+        *cells_of('table5', plan),
+        *cells_of('fig2', plan),
+    ]
+    roots = {
+        (cell.task.split('-')[0], cell.fixed['train_dataloader.dataset.data_root'])
+        for cell in cells
+    }
+    assert roots == {
+        ('vtab', '/data/vtab-1k'),
+        ('fgvc', '/data/fgvc'),
+        ('fewshot', '/data/few-shot'),
+    }
