@@ -16,7 +16,8 @@ LAYERS: dict[str, set[str]] = dict(
     datasets={'io'},
     engine={'io', 'models'},
     apis={'io', 'models', 'datasets', 'engine'},
-    cli={'io', 'models', 'datasets', 'engine', 'apis'},
+    experiments={'io', 'models', 'datasets', 'engine', 'apis'},
+    cli={'io', 'models', 'datasets', 'engine', 'apis', 'experiments'},
 )
 ON_TOP = {'__init__', '__main__', '_everything'}
 
