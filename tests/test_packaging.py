@@ -15,8 +15,13 @@ tomllib = pytest.importorskip('tomllib', reason='a part of Python from 3.11 on')
 
 # Where the name of a distribution isn't that of its module.
 DISTRIBUTIONS = dict(
-    PIL='pillow', cv2='opencv-python', sklearn='scikit-learn', yaml='pyyaml'
+    PIL='pillow',
+    cv2='opencv-python',
+    markdown_it='markdown-it-py',
+    sklearn='scikit-learn',
+    yaml='pyyaml',
 )
+EXTRAS = ('benchmark', 'digits', 'experiments', 'fgvc', 'timm', 'pretrain')
 # mmcv is a requirement that a wheel can't state, see pyproject.toml.
 UNDECLARED = {'mmcv'}
 
@@ -53,10 +58,10 @@ def third_party(folder: str) -> set[str]:
 @pytest.mark.parametrize(
     'folder, extras',
     [
-        ('mmdmlora', ('benchmark', 'digits', 'fgvc', 'timm', 'pretrain')),
+        ('mmdmlora', EXTRAS),
         ('tools', ('digits', 'pretrain')),
         ('configs', ()),
-        ('tests', ('benchmark', 'digits', 'fgvc', 'timm', 'pretrain', 'tests')),
+        ('tests', (*EXTRAS, 'tests')),
     ],
 )
 def test_imports_are_declared(folder, extras):

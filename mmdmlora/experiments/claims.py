@@ -99,7 +99,8 @@ def verdict(comparison: Comparison) -> str:
         return 'shows here' if comparison.mean > 0 else opposite
     if comparison.mean > 0:
         return (
-            f"can't be told: a difference as large comes by chance (p >= {SIGNIFICANT})"
+            "can't be told: chance alone may give a difference as large "
+            f'(p >= {SIGNIFICANT})'
         )
     return "doesn't show here: the mean difference isn't above zero"
 
@@ -117,22 +118,22 @@ def range_over_null(outcome: Outcome) -> float | None:
 
 
 _QUESTIONS = (
-    Question('LoRA is better than a linear probe.', Side('LoRA'), Side('Linear')),
-    Question('DMLoRA is better than LoRA.', Side('DMLoRA'), Side('LoRA')),
-    Question('DMLoRA-LS is better than LoRA.', Side('DMLoRA-LS'), Side('LoRA')),
+    Question('LoRA is better than a linear probe', Side('LoRA'), Side('Linear')),
+    Question('DMLoRA is better than LoRA', Side('DMLoRA'), Side('LoRA')),
+    Question('DMLoRA-LS is better than LoRA', Side('DMLoRA-LS'), Side('LoRA')),
     Question(
-        'DMLoRA with the learning scalar (LS) is better than without.',
+        'DMLoRA with the learning scalar (LS) is better than without',
         Side('DMLoRA-LS'),
         Side('DMLoRA'),
     ),
     Question(
-        'DMLoRA with branch pruning is better than without.',
+        'DMLoRA with branch pruning is better than without',
         Side('DMLoRA'),
         Side('DMLoRA, not pruned'),
     ),
     *(
         Question(
-            f'On {group} tasks slow pruning (S1) is better than fast (S3).',
+            f'On {group} tasks slow pruning (S1) is better than fast (S3)',
             Side(column='S1'),
             Side(column='S3'),
             table='table7',
@@ -141,14 +142,14 @@ _QUESTIONS = (
         for group in ('Natural', 'Specialized')
     ),
     Question(
-        'On Structured tasks fast pruning (S3) is better than slow (S1).',
+        'On Structured tasks fast pruning (S3) is better than slow (S1)',
         Side(column='S3'),
         Side(column='S1'),
         table='table7',
         group='Structured',
     ),
     Question(
-        '8 branches (S1) are better than 6 (S2).',
+        '8 branches (S1) are better than 6 (S2)',
         Side(column='S1'),
         Side(column='S2'),
         table='table7',
@@ -170,7 +171,7 @@ def _dispersion_questions(outcomes: Sequence[Outcome]) -> Iterator[Question]:
             ('The t-SNE range as a multiple of the null', range_over_null),
         ):
             yield Question(
-                f'{what} is larger with {many} than with {few}.',
+                f'{what} is larger with {many} than with {few}',
                 Side(column=many),
                 Side(column=few),
                 table='table1',
@@ -188,18 +189,19 @@ def _answers(question: Question, outcomes: Sequence[Outcome]) -> Iterator[Claim]
         comparison = compare(*(_values(question, side, here) for side in sides))
         if comparison is not None:
             answered = True
-            sentence = f'{question.sentence} ({table}, {backbone})'
+            sentence = f'{question.sentence} ({table}, {backbone}).'
             yield Claim(sentence, verdict(comparison), comparison)
     if answered:
         return
     missing = [str(s) for s in sides if not any(s.has(o) for o in concerned)]
-    where = f' in {question.table}' if question.table else ''
+    where = f' on {question.group} tasks' if question.group else ''
+    where += f' in {question.table}' if question.table else ''
     reason = (
         f'no finished run of {" and of ".join(missing)}{where}'
         if missing
         else f'{" and ".join(map(str, sides))} have no task and seed in common'
     )
-    yield Claim(question.sentence, f"can't be told: {reason}", None)
+    yield Claim(f'{question.sentence}.', f"can't be told: {reason}", None)
 
 
 def _values(

@@ -77,7 +77,12 @@ def beside_paper(
     difference = (
         f'{spread.mean - paper:+.{digits}f}' if spread and comparable else MISSING
     )
-    return f'{cell} / {paper:.{digits}f} / {unbroken(difference)}'
+    return side_by_side(cell, f'{paper:.{digits}f}', unbroken(difference))
+
+
+def side_by_side(*cells: str) -> str:
+    """Numbers in one cell; a line may break behind a slash, not before it."""
+    return f'{_SPACE}/ '.join(cells)
 
 
 def heading(title: str, lines: Sequence[Line], column: str) -> str:

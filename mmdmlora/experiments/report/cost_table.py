@@ -54,7 +54,8 @@ def costs(lines: Sequence[Line]) -> Grid:
 def _ratio(line: Line) -> str:
     """The mean time of an epoch as a multiple of LoRA's."""
     own = line.averages(seconds_per_epoch).overall
-    reference = averages(line.reference, seconds_per_epoch, line.tasks).overall
+    lora = line.outcomes if line.row == REFERENCE else line.reference
+    reference = averages(lora, seconds_per_epoch, line.tasks).overall
     return f'{own.mean / reference.mean:.3f}' if own and reference else MISSING
 
 

@@ -89,7 +89,9 @@ def times(lines: Sequence[Line], rows: Iterable[str], name: str) -> list[Picture
             capsize=2,
             **styles[line.row] | dict(linestyle='none'),
         )
-    axes.set_xlim(left=0)
+    axes.set_xlim(
+        0, 1.1 * max(time.mean + (time.deviation or 0) for _, time, _ in points)
+    )
     axes.grid(alpha=0.3)
     name_axes(axes, 'time of training (s), mean of the tasks', f'{ACCURACY}, {AVERAGE}')
     legend(figure, [axes])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..claims import dispersion_measure, range_over_null
-from .cells import Grid, beside_paper, heading, labels, num_seeds, number
+from .cells import Grid, beside_paper, heading, labels, num_seeds, number, side_by_side
 from .lines import Line
 
 
@@ -43,4 +43,4 @@ def _with_null(line: Line, measure: str, digits: int) -> str:
         line.averages(dispersion_measure(full)).overall
         for full in (measure, f'null {measure}')
     )
-    return f'{number(measured, digits)} / {number(null, digits)}'
+    return side_by_side(number(measured, digits), number(null, digits))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from mmdmlora._requirements import extra
@@ -87,6 +88,4 @@ def _images(tokens: Sequence) -> Iterable:
 
 def _escape(cell: str) -> str:
     """A cell that no character of Markdown changes."""
-    for character in '\\|*_<[`':
-        cell = cell.replace(character, f'\\{character}')
-    return cell
+    return re.sub(r'[\\|*_\[`]|<(?=[a-zA-Z/!?])', r'\\\g<0>', cell)

@@ -30,7 +30,7 @@ METHODS = (
 # Tables whose paper names in its rows what is a column of an outcome.
 ROWS_ARE_COLUMNS = ('table1', 'table7')
 
-_TASK_ORDER = [task.name for tasks in BENCHMARKS.values() for task in tasks]
+_TASK_ORDER = [(t.group, t.name) for tasks in BENCHMARKS.values() for t in tasks]
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,8 @@ def _lines(outcomes: list[Outcome]) -> list[Line]:
     for outcome in outcomes:
         members.setdefault((outcome.row, outcome.column), []).append(outcome)
     tasks = {outcome.task: outcome.group for outcome in outcomes}
-    tasks = {task: tasks[task] for task in sorted(tasks, key=_task_rank)}
+    order = sorted((group, task) for task, group in tasks.items())
+    tasks = {task: group for group, task in sorted(order, key=_task_rank)}
     (table, backbone), *_ = ((o.table, o.backbone) for o in outcomes)
     rows = row_order(row for row, _ in members)
     columns = sorted({column for _, column in members}, key=_column_rank)
@@ -158,9 +159,8 @@ def _lines(outcomes: list[Outcome]) -> list[Line]:
     return lines
 
 
-def _task_rank(task: str) -> tuple[int, str]:
-    known = task in _TASK_ORDER
-    return (_TASK_ORDER.index(task) if known else len(_TASK_ORDER), task)
+def _task_rank(place: tuple[str, str]) -> int:
+    return _TASK_ORDER.index(place) if place in _TASK_ORDER else len(_TASK_ORDER)
 
 
 def _column_rank(column: str) -> tuple[int, str]:

@@ -37,8 +37,9 @@ def scatters(lines: Sequence[Line], name: str) -> list[Picture]:
         return []
     labels = list(dict.fromkeys(label for label, _ in found))
     tasks = [task for task in lines[0].tasks if any(task == key[1] for key in found)]
-    figure, grid = panels(len(labels) * len(tasks), columns=len(tasks))
-    places = [(label, task) for label in labels for task in tasks]
+    columns = len(labels) if len(labels) > 1 else 3
+    figure, grid = panels(len(labels) * len(tasks), columns)
+    places = [(label, task) for task in tasks for label in labels]
     for axes, place in zip(grid, places, strict=True):
         if place in found:
             outcome = found[place]

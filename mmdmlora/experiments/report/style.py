@@ -78,11 +78,14 @@ def panels(number: int, columns: int, height: float = PANEL_HEIGHT) -> tuple:
     """
     with extra('experiments'):
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = min(columns, number)
     rows = -(-number // columns)
     size = (max(PANEL_WIDTH * columns, 4.5), height * rows + 0.6)
-    figure = Figure(figsize=size, layout='constrained')
+    figure = Figure(
+        figsize=size, layout=ConstrainedLayoutEngine(wspace=0.05, hspace=0.05)
+    )
     grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for axes in grid[number:]:
         axes.remove()
@@ -101,7 +104,7 @@ def name_axes(axes: Axes, x: str, y: str, title: str = '') -> None:
 
 def legend(figure: Figure, axes: Iterable[Axes]) -> None:
     """One legend for all panels, below them."""
-    handles = {}
+    handles: dict[str, Any] = {}
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)

@@ -31,10 +31,9 @@ TITLES = dict(
     table7='Table 7: settings of the pruning',
     fig2='Figure 2: few-shot learning',
 )
-_NOTES = f"""How to read the tables:
-
-- Numbers are means over the seeds, ± the sample standard deviation over the seeds. The
-  number of seeds stands beside them. "Avg" is the mean of the groups' means, taken for
+_NOTES = f"""\
+- Numbers are means over the seeds, ± the sample standard deviation over them. The number
+  of seeds stands beside them. "Avg" is the mean of the groups' means, taken for
   each seed first. A mean is only given over seeds that have all of its tasks.
 - Ours / paper / difference: the difference is left out ({MISSING}) where ours isn't the
   mean of the same tasks.
