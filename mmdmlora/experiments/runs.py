@@ -34,7 +34,7 @@ SETTINGS = (
 WITHOUT_EFFECT = (
     *('timer', 'logger', 'summary', 'adapter_monitor', 'runtime_info', 'checkpoint'),
     *('resume_check', 'num_class_check', 'finite_check', 'plain_checkpoint'),
-    *('image_cache', 'merged_evaluation', 'visualization'),
+    *('image_cache', 'merged_evaluation', 'visualization', 'console'),
 )
 
 

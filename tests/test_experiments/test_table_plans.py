@@ -116,7 +116,6 @@ def test_unknown_names(change, message):
 
 
 def test_data_folders():
-    from pathlib import Path
 
     plan = Plan(paper_suite(data_root=Path('/data')), trials=0)
     cells = [
