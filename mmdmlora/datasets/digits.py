@@ -68,7 +68,7 @@ class Digits(CachedDataset):
                 f'Digits has no split {split!r}. Known splits: '
                 f'{", ".join(DIGITS_SPLITS)}.'
             )
-        check_seed(seed, 'seed')
+        check_seed(seed, 'the seed')
         check_part(subset, num_shots, split)
         self.split = split
         self.seed = seed

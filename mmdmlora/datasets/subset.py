@@ -143,7 +143,7 @@ def check_seed(seed: int, name: str = 'subset_seed') -> None:
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(
-            f'{name}={seed!r} is not an integer from 0 to 4294967295. Give another.'
+            f'{name} {seed!r} is not an integer from 0 to 4294967295. Give another.'
         )
 
 

@@ -16,6 +16,7 @@ from mmdmlora.io import (
     save_weights,
     write_signed,
 )
+from mmdmlora.models.consistency_classifier import ConsistencyClassifier
 from mmdmlora.models.merging import merge_model
 from mmdmlora.models.peft_model import PEFTModel
 from mmdmlora.models.timm_classifier import TimmClassifier
@@ -175,7 +176,11 @@ def _unwrapped(node: object, scope: str) -> object:
             backbone = copy.deepcopy(node['module'])
             backbone.pop('init_cfg', None)
             return _unwrapped(backbone, scope)
-    if 'method' in node and _find_own(node.get('type'), MODELS, scope) is TimmClassifier:
+    kind = _find_own(node.get('type'), MODELS, scope)
+    if kind is ConsistencyClassifier:
+        node = {k: v for k, v in node.items() if k != 'consistency'}
+        node['type'] = 'mmpretrain.ImageClassifier'
+    if 'method' in node and kind is TimmClassifier:
         node = {k: v for k, v in node.items() if k not in ('method', 'init_cfg')}
         return dict(node, type='mmpretrain.TimmClassifier', pretrained=False)
     return {k: _unwrapped(v, scope) for k, v in node.items()}

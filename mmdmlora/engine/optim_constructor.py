@@ -18,6 +18,8 @@ from mmdmlora.models.peft_model import PEFTModel, find_wrappers
 from mmdmlora.quiet_log import quiet_log
 from mmdmlora.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
+from .adapter_rates import check_rate_options, keep_branch_rates, multiply_rates
+
 SCALE = 'log_scale'
 LAYER_DECAY = 'layer_decay_rate'
 # What mmpretrain's layer-wise learning rates know nothing of.
@@ -31,7 +33,7 @@ NOT_WITH_LAYER_DECAY = (
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Give an optimizer the trained parameters only, and no decay to the scales.
+    r"""Give an optimizer the trained parameters only, and no decay to the scales.
 
     mmengine's default constructor also hands over the frozen parameters, or makes a
     group for each parameter, with which PyTorch's batched optimizer kernels lose their
@@ -45,18 +47,44 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     The scales get no weight decay, whatever reaches them, but for a custom key with
     ``log_scale`` in it that sets ``decay_mult`` or ``weight_decay``.
 
+    Two options for studies multiply what all others give:
+
+    ``branch_lr``: a layer draws one of its n active branches, so each learns in a share
+    1/n of the steps. The rate of DMLoRA's branches becomes
+
+    .. math::
+        \eta_n = f(n)\, \eta, \qquad f(n) = 1 \text{ (equal)},\ \sqrt n
+        \text{ (sqrt)},\ n \text{ (linear)}.
+
+    With ``linear`` the mean of the branches, which inference uses, moves as far in a step
+    of SGD as one branch would with :math:`\eta`; ``sqrt`` is between. When branches are
+    pruned the rate is multiplied by :math:`f(n') / f(n)`, and a scheduler goes on from
+    there; a rate that it ends with (``eta_min``) is the same for all parameters. Each
+    group of branches has its n as ``active_branches``, so a resumed run goes on exactly.
+    With ``draws='sample'`` nearly every branch gets a gradient in every step and there is
+    nothing to make up for in the steps of Adam: refused.
+
+    ``up_lr_ratio``: in LoRA and DMLoRA the rate of up matrices B is this many times that
+    of down matrices A (LoRA+, its :math:`\lambda = \eta_B / \eta_A`, 16 there).
+
     Args:
         optim_wrapper_cfg (dict): As in mmengine.
         paramwise_cfg (dict, optional): As in mmengine. With ``layer_decay_rate`` as in
             mmpretrain's ``LearningRateDecayOptimWrapperConstructor``, and ``lr_mult`` of
-            a custom key multiplies the layer's rate.
+            a custom key multiplies the layer's rate. ``branch_lr`` is ``equal`` by
+            default, ``up_lr_ratio`` 1.
 
     Raises:
         ValueError: If nothing in the model is trained, the optimizer is unknown,
             ``layer_decay_rate`` comes without a ``weight_decay`` or with an option that
-            can't be combined with it, SGD is fused and has momentum where branches are
-            drawn, or distributed training lacks ``find_unused_parameters=True`` where it
-            is needed.
+            can't be combined with it, ``branch_lr`` or ``up_lr_ratio`` is unknown, out of
+            range or has nothing to act on, ``branch_lr`` meets draws of each image, SGD
+            is fused and has momentum where branches are drawn, or distributed training
+            lacks ``find_unused_parameters=True`` where it is needed.
+
+    Source:
+        LoRA+ (`arXiv:2402.12354 <https://arxiv.org/abs/2402.12354>`_); ``branch_lr`` is
+        this project's own.
     """
 
     def __init__(
@@ -83,6 +111,7 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'paramwise_cfg.{without_effect[0]} has no effect with {LAYER_DECAY}: '
                 'leave it out, or set the parameters by custom_keys.'
             )
+        check_rate_options(paramwise_cfg, self.base_lr)
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         settings = self.optimizer_cfg
@@ -103,7 +132,9 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                         'steps: set find_unused_parameters=True in the config (or in '
                         'its model_wrapper_cfg).'
                     )
-        return super().__call__(model)
+        wrapper = super().__call__(model)
+        keep_branch_rates(wrapper.optimizer, model)
+        return wrapper
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any
@@ -118,13 +149,15 @@ class PEFTOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             for m in module.modules()
             if isinstance(m, MixLoRA) and m.learn_scale
         }
-        groups: dict[str, dict] = {}
+        places = multiply_rates(singles, module, self.paramwise_cfg, self.base_lr)
+        groups: dict[tuple, dict] = {}
         for single in singles:
             (parameter,) = single['params']
             if id(parameter) in scales:
                 single['weight_decay'] = self._scale_decay(names[id(parameter)])
             settings = {k: v for k, v in single.items() if k != 'params'}
-            group = groups.setdefault(repr(settings), {'params': [], **settings})
+            key = places.get(id(parameter)), repr(settings)
+            group = groups.setdefault(key, {'params': [], **settings})
             group['params'].append(parameter)
         params.extend(groups.values())
 

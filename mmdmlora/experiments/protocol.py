@@ -148,7 +148,11 @@ def needs(cells: Sequence[Cell], part: str) -> Need:
         search = cell.search
         if search is not None:
             searches[search.key] = (cell.config, search.sampler.trials)
+        # What another search would choose, or this one for what the cell leaves open.
+        left_open = (
+            set(search.sampler.space.values) - set(cell.fixed) if search else set()
+        )
+        origin = (search.key if search else '', *sorted(left_open))
         for run in cell.runs(None, part).values():
-            # Other searches would choose other settings.
-            final[search.key if search else '', run.key] = run
+            final[origin, run.key] = run
     return Need(dict(searches.values()), [*final.values()])

@@ -2,6 +2,7 @@
 
 import mmdmlora.registry  # noqa: F401, loads mmpretrain before others do
 
+from .consistency_classifier import ConsistencyClassifier
 from .merging import merge_model
 from .methods.adapter_model import AdapterModel
 from .methods.bitfit_model import BitFitModel
@@ -20,6 +21,7 @@ __all__ = [
     'AdapterModel',
     'BitFitModel',
     'BranchPruningSchedule',
+    'ConsistencyClassifier',
     'DMLoRAModel',
     'FullFinetuneModel',
     'LearningScalarSchedule',

@@ -53,7 +53,7 @@ def test_the_mini_suite():
         table4=0,
         table5=2 * 5 * 4 * SEEDS,
         table6=3 * 5 * SEEDS,
-        table7=4 * 5 * SEEDS,
+        table7=3 * 5 * SEEDS,  # S3 is what the optimal setting prunes like
         fig2=5 * 5 * 5 * SEEDS,
     )
 

@@ -127,7 +127,7 @@ class GeneratedTask(CachedDataset):
                     f'GeneratedTask has no {what} {value!r}. Known {what}s: '
                     f'{", ".join(known)}.'
                 )
-        check_seed(seed, 'seed')
+        check_seed(seed, 'the seed')
         check_part(subset, num_shots, split)
         self.task = task
         self.split = split

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import EMAHook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from mmdmlora.engine.adapter_rates import follow_branches_of_run
 from mmdmlora.models.methods.dmlora_model import DMLoRAModel
 from mmdmlora.models.plain_schedules import find_of_kind, follow_plan
 from mmdmlora.models.pruning import check_criterion
@@ -43,7 +44,9 @@ class BranchPruningHook(ScheduledHook):
       ``before_train_iter``, so that the checkpoint of a step holds the branches that were
       trained and evaluated in it.
     - Touches: the active branches of each :class:`~mmdmlora.models.DMLoRAModel` in the
-      model, and of its averages if an ``EMAHook`` keeps some.
+      model, and of its averages if an ``EMAHook`` keeps some. With ``branch_lr`` the
+      rates of the branches' parameter groups and what schedulers compute them from, see
+      :class:`~mmdmlora.engine.PEFTOptimWrapperConstructor`.
     - State: none. The active branches are buffers of the model, and how many must be left
       follows from the step, so a resumed run goes on where it was.
     - Priority: NORMAL.
@@ -66,8 +69,9 @@ class BranchPruningHook(ScheduledHook):
     Raises:
         ValueError: If an argument is out of range, or at the start of training if the
             model has no DMLoRA wrapper or fewer branches than ``min_branches``, if the
-            schedule doesn't come out even (the message names settings that do), or if
-            ``by_epoch`` is True in a run by iterations.
+            schedule doesn't come out even (the message names settings that do), if
+            ``by_epoch`` is True in a run by iterations, or if ``branch_lr`` meets a
+            scheduler that gives all parameters one rate.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class BranchPruningHook(ScheduledHook):
         super().before_train(runner)
         length = self.length(runner)
         words = Words(unit=self.unit, length=self._setting(runner))
+        follow_branches_of_run(runner)
         for model in self._models(runner):
             total = model.total_branches
             self.plan.check(length, total, words)
@@ -105,6 +110,8 @@ class BranchPruningHook(ScheduledHook):
             self._models(runner),
             [h.ema_model.module for h in runner.hooks if isinstance(h, EMAHook)],
         )
+        if changes:
+            follow_branches_of_run(runner)
         for before, after in changes:
             runner.logger.info(f'{self.step_name(step)}: branches {before} -> {after}')
 
