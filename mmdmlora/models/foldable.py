@@ -43,6 +43,17 @@ class Foldable(Execution):
             merged.set_submodule(name, self._fold(name, layer), strict=True)
         return merged.requires_grad_(True)
 
+    def bare_module(self) -> nn.Module:
+        """A copy of the backbone without what was inserted, in its own types.
+
+        Parameters of the backbone that are trained themselves are as trained.
+        """
+        bare = copy.deepcopy(self.module)
+        self._restore_types(bare)
+        for name, layer in list(_inserted_layers(bare)):
+            bare.set_submodule(name, layer.original, strict=True)
+        return bare
+
     @contextmanager
     def folded(self) -> Iterator[None]:
         """Evaluate inside with the adapters folded into the weights, as if merged.

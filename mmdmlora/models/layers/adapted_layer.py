@@ -138,6 +138,10 @@ class AdaptedLayer(InsertedLayer):
             return [slice(i, i + 1) for i in range(count)]
         return [slice(count)]
 
+    def rows(self, part: str) -> Rows:
+        """The rows of the layer's weight that an adapter is for."""
+        return self._rows(part, len(self.original.weight))
+
     def _rows(self, part: str, width: int) -> Rows:
         scale = self.adapters[part].fixed_scale
         if part == 'all':
