@@ -85,13 +85,14 @@ class Foldable(Execution):
         try:
             yield
         finally:
-            self._unfold()
+            self.unfold()
 
     def _unfold_if_written(self) -> None:
         if self._folded_writes is not None and self._folded_writes.happened():
-            self._unfold()
+            self.unfold()
 
-    def _unfold(self) -> None:
+    def unfold(self) -> None:
+        """End :meth:`folded`: run what was inserted again."""
         if self._folded_writes is not None:
             self._folded_writes = None
             for _, layer in self._inserted_layers():
@@ -109,7 +110,7 @@ class Foldable(Execution):
         return _inserted_layers(self.module)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> Foldable:
-        self._unfold()
+        self.unfold()
         super()._apply(fn, recurse)
         return self
 

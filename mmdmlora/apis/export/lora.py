@@ -14,9 +14,7 @@ This is exact too. The classifier goes into ``modules_to_save``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import safetensors.torch
 import torch
@@ -25,6 +23,8 @@ from torch import Tensor, nn
 from mmdmlora._requirements import extra
 from mmdmlora.io import atomic_write
 from mmdmlora.models.convert import Rows
+from mmdmlora.models.layers.adapted_layer import part_rows
+from mmdmlora.models.layers.low_rank_update import LowRankPair
 from mmdmlora.models.methods.low_rank_model import LowRankModel
 
 from .classifier import TrainedClassifier
@@ -32,13 +32,6 @@ from .libraries import LibraryModel, logits_of, timm_model, transformers_model
 
 WEIGHTS_FILE = 'adapter_model.safetensors'
 PREFIX = 'base_model.model.'
-
-
-class LowRankPair(NamedTuple):
-    """The two matrices of a LoRA: ``(r, in)``, and ``(out, r)`` with the scale in it."""
-
-    down: Tensor
-    up: Tensor
 
 
 def library_model(
@@ -81,7 +74,7 @@ def write_lora(
     with extra('export'):
         import peft
     target = library_model(trained, library, name)
-    pairs = lora_pairs(trained, target)
+    pairs = lora_pairs(trained.wrapper, target)
     ranks = {module: len(pair.down) for module, pair in pairs.items()}
     usual = max(ranks.values())
     others = {module: rank for module, rank in ranks.items() if rank != usual}
@@ -115,33 +108,23 @@ def write_lora(
     )
 
 
-def lora_pairs(
-    trained: TrainedClassifier, target: LibraryModel
-) -> dict[str, LowRankPair]:
+def lora_pairs(wrapper: LowRankModel, target: LibraryModel) -> dict[str, LowRankPair]:
     """The pair for each adapted module of the other library's model.
 
     Raises:
         ValueError: If that model keeps adapted rows in another form.
     """
     parts: dict[str, list[tuple[Rows, LowRankPair]]] = {}
-    for path, rows, pair in low_rank_updates(trained.wrapper):
-        place = target.placement.locate(f'{path}.weight', rows)
-        parts.setdefault(place.name.removesuffix('.weight'), []).append((place, pair))
+    for path, layer in wrapper.adapted_layers().items():
+        for part, pair in layer.pairs().items():
+            start, stop, _ = part_rows(part, len(layer.original.weight))
+            place = target.placement.locate(f'{path}.weight', slice(start, stop))
+            module = place.name.removesuffix('.weight')
+            parts.setdefault(module, []).append((place, pair))
     return {
         module: _joined(target.model.get_submodule(module), found)
         for module, found in parts.items()
     }
-
-
-def low_rank_updates(wrapper: LowRankModel) -> Iterator[tuple[str, slice, LowRankPair]]:
-    """The layer, the rows and the pair of each adapter, in single precision."""
-    for path, layer in wrapper.adapted_layers().items():
-        for part, adapter in layer.adapters.items():
-            adapter.active()
-            down, up = (matrix.detach().float() for matrix in adapter.mean())
-            rows = layer.rows(part)
-            pair = LowRankPair(down, adapter.scale.detach().float() * up)
-            yield path, slice(rows.start, rows.stop), pair
 
 
 def _joined(module: nn.Module, parts: list[tuple[Rows, LowRankPair]]) -> LowRankPair:
