@@ -140,7 +140,11 @@ def onnx_logits(
 
 def _traced(trained: TrainedClassifier, with_preprocessing: bool) -> ExportedProgram:
     images = sample_images(trained.size, TRACED_IMAGES)
-    network = (NetworkOfPixels if with_preprocessing else Network)(trained.merged).eval()
+    try:
+        model = trained.merged
+    except ValueError:  # a method without a merged form is traced as it is
+        model = trained.model
+    network = (NetworkOfPixels if with_preprocessing else Network)(model).eval()
     inputs = images if with_preprocessing else trained.inputs(images)
     with torch.no_grad(), _any_number_of_windows():
         return torch.export.export(
