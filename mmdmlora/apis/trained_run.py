@@ -11,8 +11,6 @@ from mmengine.config import Config
 from mmdmlora.io import WEIGHTS_ENDINGS, expand_home
 
 NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
-# Configs that are written beside the training's own.
-OTHER_CONFIGS = re.compile(r'merged\.py|.+_test\.py')
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def find_run(place: str | Path, best: bool = False) -> TrainedRun:
 
 
 def _config_of(folder: Path) -> Path:
-    configs = [p for p in folder.glob('*.py') if not OTHER_CONFIGS.fullmatch(p.name)]
+    configs = [p for p in folder.glob('*.py') if not _is_other(p)]
     if len(configs) == 1:
         return configs[0]
     found = sorted(p.name for p in configs)
@@ -76,6 +74,12 @@ def _config_of(folder: Path) -> Path:
         f'{f": {found}" if found else ""}. A training writes its config there; keep that '
         'one alone beside the checkpoints.'
     )
+
+
+def _is_other(config: Path) -> bool:
+    """Whether it isn't a training's: one that a test wrote, or a merged model's."""
+    weights = [config.with_suffix(ending) for ending in WEIGHTS_ENDINGS]
+    return config.stem.endswith('_test') or any(path.is_file() for path in weights)
 
 
 def _checkpoint_of(folder: Path, best: bool) -> Path:

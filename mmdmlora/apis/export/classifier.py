@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,13 +34,13 @@ class TrainedClassifier:
         size: The side of its images in pixels.
     """
 
-    model: nn.Module
+    model: Any
     config: Config
     meta: dict
     size: int
 
     @cached_property
-    def merged(self) -> nn.Module:
+    def merged(self) -> Any:
         """The same with adapters folded in.
 
         Raises:
@@ -71,7 +72,7 @@ class TrainedClassifier:
         return wrappers[0] if wrappers else None
 
     @cached_property
-    def bare_backbone(self) -> nn.Module:
+    def bare_backbone(self) -> Any:
         """The backbone without adapters."""
         if self.wrapper is not None:
             return self.wrapper.bare_module()
@@ -172,7 +173,7 @@ def _side(size: int | list | tuple) -> int:
     sides = {size} if isinstance(size, int) else set(size)
     if len(sides) > 1:
         raise ValueError(
-            f'the images are {tuple(size)} pixels large, not square: only square ones '
+            f'the images are {size} pixels large, not square: only square ones '
             'can be exported.'
         )
     return int(sides.pop())

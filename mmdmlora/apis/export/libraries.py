@@ -24,10 +24,12 @@ WRAPPER_OPTIONS = {
 }
 
 
-def _vit(embed_dim: int, depth: int, num_heads: int, patch_size: int, **others) -> dict:
+def _vit(embed_dim: int, depth: int, num_heads: int, **others: Any) -> dict:
     sizes = dict(embed_dim=embed_dim, depth=depth, num_heads=num_heads)
-    usual = dict(img_size=224, mlp_ratio=4.0, qkv_bias=True, init_values=None)
-    return {**sizes, 'patch_size': patch_size, **usual, **others}
+    usual = dict(
+        patch_size=16, img_size=224, mlp_ratio=4.0, qkv_bias=True, init_values=None
+    )
+    return {**sizes, **usual, **others}
 
 
 def _swin(embed_dim: int, depth: int, heads: int) -> dict:
@@ -43,20 +45,20 @@ def _swin(embed_dim: int, depth: int, heads: int) -> dict:
     )
 
 
-def _convnext(dim: int, depth: int, **others) -> dict:
+def _convnext(dim: int, depth: int) -> dict:
     depths, dims = (3, 3, depth, 3), tuple(dim * 2**i for i in range(4))
     usual = dict(patch_size=4, conv_mlp=False, use_grn=False, ls_init_value=1e-6)
-    return {'depths': depths, 'dims': dims, **usual, **others}
+    return {'depths': depths, 'dims': dims, **usual}
 
 
-_DINOV2 = dict(patch_size=14, img_size=518, init_values=1e-5)
+_DINOV2: dict[str, Any] = dict(patch_size=14, img_size=518, init_values=1e-5)
 # What each model of timm is; others are one of these with options.
 TIMM_MODELS: dict[str, dict[str, dict]] = dict(
     VisionTransformer=dict(
-        vit_base_patch16_224=_vit(768, 12, 12, 16),
-        vit_tiny_patch16_224=_vit(192, 12, 3, 16),
-        vit_small_patch16_224=_vit(384, 12, 6, 16),
-        vit_large_patch16_224=_vit(1024, 24, 16, 16),
+        vit_base_patch16_224=_vit(768, 12, 12),
+        vit_tiny_patch16_224=_vit(192, 12, 3),
+        vit_small_patch16_224=_vit(384, 12, 6),
+        vit_large_patch16_224=_vit(1024, 24, 16),
         vit_small_patch14_dinov2=_vit(384, 12, 6, **_DINOV2),
         vit_base_patch14_dinov2=_vit(768, 12, 12, **_DINOV2),
         vit_large_patch14_dinov2=_vit(1024, 24, 16, **_DINOV2),
@@ -107,8 +109,8 @@ class LibraryModel:
         weights of the mean are zero.
         """
         weight = head.weight.detach().float()
-        own = self.model.get_submodule(self.classifier)
-        padded = weight.new_zeros(own.weight.shape)
+        own = self.model.get_parameter(f'{self.classifier}.weight')
+        padded = weight.new_zeros(own.shape)
         padded[:, : weight.shape[1]] = weight
         bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach()
         return padded, bias.float()

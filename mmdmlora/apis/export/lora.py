@@ -15,6 +15,7 @@ This is exact too. The classifier goes into ``modules_to_save``.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -42,13 +43,7 @@ def library_model(
     Raises:
         ValueError: If the method isn't low-rank or trains more of the backbone.
     """
-    wrapper = trained.wrapper
-    if not isinstance(wrapper, LowRankModel):
-        kind = 'a merged model' if wrapper is None else type(wrapper).__name__
-        raise ValueError(
-            f'{kind} has no low-rank adapters, which are all that a LoRA adapter of PEFT '
-            'can hold: export a checkpoint of DMLoRA or LoRA, or choose another format.'
-        )
+    wrapper = _low_rank_wrapper(trained)
     target = (
         timm_model(trained, name) if library == 'timm' else transformers_model(trained)
     )
@@ -67,6 +62,17 @@ def library_model(
     return target
 
 
+def _low_rank_wrapper(trained: TrainedClassifier) -> LowRankModel:
+    wrapper = trained.wrapper
+    if not isinstance(wrapper, LowRankModel):
+        kind = 'a merged model' if wrapper is None else type(wrapper).__name__
+        raise ValueError(
+            f'{kind} has no low-rank adapters, which are all that a LoRA adapter of PEFT '
+            'can hold: export a checkpoint of DMLoRA or LoRA, or choose another format.'
+        )
+    return wrapper
+
+
 def write_lora(
     trained: TrainedClassifier, out: Path, library: str, name: str | None
 ) -> str:
@@ -74,7 +80,7 @@ def write_lora(
     with extra('export'):
         import peft
     target = library_model(trained, library, name)
-    pairs = lora_pairs(trained.wrapper, target)
+    pairs = lora_pairs(_low_rank_wrapper(trained), target)
     ranks = {module: len(pair.down) for module, pair in pairs.items()}
     usual = max(ranks.values())
     others = {module: rank for module, rank in ranks.items() if rank != usual}
@@ -127,7 +133,7 @@ def lora_pairs(wrapper: LowRankModel, target: LibraryModel) -> dict[str, LowRank
     }
 
 
-def _joined(module: nn.Module, parts: list[tuple[Rows, LowRankPair]]) -> LowRankPair:
+def _joined(module: Any, parts: list[tuple[Rows, LowRankPair]]) -> LowRankPair:
     """One pair for all parts of a module, zero in rows that aren't adapted."""
     weight = module.weight
     rank = sum(len(pair.down) for _, pair in parts)
@@ -153,7 +159,7 @@ def lora_logits(
         import peft
     base = library_model(trained, library, name)
     # The adapter brings the classifier.
-    nn.init.zeros_(base.model.get_submodule(base.classifier).weight)
+    nn.init.zeros_(base.model.get_parameter(f'{base.classifier}.weight'))
     adapted = peft.PeftModel.from_pretrained(base.model, out).eval()
     return logits_of(adapted(trained.inputs(images)))
 

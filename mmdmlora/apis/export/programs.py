@@ -72,10 +72,11 @@ class NetworkOfPixels(Network):
         self.register_buffer('std', std.clone())
 
     def forward(self, images: Tensor) -> Tensor:
+        mean, std = self.get_buffer('mean'), self.get_buffer('std')
         pixels = images.permute(0, 3, 1, 2).float()
         if not self.reads_rgb:
             pixels = pixels.flip(1)
-        return super().forward((pixels - self.mean) / self.std)
+        return super().forward((pixels - mean) / std)
 
 
 def write_program(trained: TrainedClassifier, out: Path, with_preprocessing: bool) -> str:
@@ -111,6 +112,7 @@ def write_onnx(trained: TrainedClassifier, out: Path, with_preprocessing: bool) 
             input_names=['images'],
             output_names=['logits'],
         )
+    assert model is not None
     metadata = model.model.metadata_props
     metadata['classes'] = json.dumps(trained.classes)
     metadata['input'] = _describe(trained, program)
@@ -146,10 +148,16 @@ def _traced(trained: TrainedClassifier, with_preprocessing: bool) -> ExportedPro
         model = trained.model
     network = (NetworkOfPixels if with_preprocessing else Network)(model).eval()
     inputs = images if with_preprocessing else trained.inputs(images)
+    shapes = ({0: Dim('batch')},)
     with torch.no_grad(), _any_number_of_windows():
-        return torch.export.export(
-            network, (inputs,), dynamic_shapes=({0: Dim('batch')},)
-        )
+        try:
+            return torch.export.export(network, (inputs,), dynamic_shapes=shapes)
+        except (torch._dynamo.exc.UserError, RuntimeError) as error:
+            raise ValueError(
+                f'torch.export can not trace {type(network.model).__name__} for any '
+                f'number of images: {str(error).strip().splitlines()[0]} Export its '
+                'weights to safetensors or mmpretrain instead.'
+            ) from error
 
 
 def _describe(trained: TrainedClassifier, program: ExportedProgram) -> str:
