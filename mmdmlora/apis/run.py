@@ -228,18 +228,42 @@ def merge(config: Config, checkpoint: str, out: str) -> Path:
             has something else beside it than the config of a merged model; the
             checkpoint doesn't fit or the method can't be merged.
     """
-    install_safe_loaders()
     expand_home(config._cfg_dict)
     checkpoint, out = expand_home(checkpoint), expand_home(out)
     check_merged(out, 'OUT', [checkpoint, *config_inputs(config)])
+    model, meta = load_trained(config, checkpoint)
+    return save_merged(model, config, out, meta)
+
+
+def load_trained(config: Config, checkpoint: str) -> tuple[torch.nn.Module, dict]:
+    """Build the model of a config with the weights of a checkpoint.
+
+    Args:
+        config: The config that the checkpoint was trained with.
+        checkpoint: A checkpoint written by training; of an EMA the averaged weights.
+
+    Returns:
+        tuple: The model, on the CPU, and what the checkpoint says of the data set, such
+        as the names of its ``classes``.
+
+    Raises:
+        ValueError: If the backbone's file is missing, or the checkpoint is or doesn't
+            hold everything that the config trains.
+    """
+    install_safe_loaders()
+    expand_home(config._cfg_dict)
     check_files(Config(dict(model=config.to_dict()['model'])))
     init_default_scope(config.get('default_scope', 'mmdmlora'))
     # A backbone without a checkpoint is random: the Runner's seed makes it the same.
     set_random_seed(config.get('randomness', {}).get('seed'))
-    model = MODELS.build(config.model)
+    settings = copy.deepcopy(config.model)
+    if config.get('data_preprocessor') is not None:
+        # As mmengine's Runner does.
+        settings.setdefault('data_preprocessor', config.data_preprocessor)
+    model = MODELS.build(settings)
     state = _check_complete(model, checkpoint)
     model.load_state_dict(state['state_dict'])
-    return save_merged(model, config, out, state.get('meta', {}).get('dataset_meta'))
+    return model, state.get('meta', {}).get('dataset_meta') or {}
 
 
 def _check_complete(model: torch.nn.Module, checkpoint: str) -> dict:

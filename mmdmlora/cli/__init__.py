@@ -19,6 +19,7 @@ COMMANDS = {
     'train': 'Train a model, test it at the end and merge it.',
     'test': 'Test a checkpoint on the test split.',
     'merge': 'Fold adapters into the backbone; the result is a stock model.',
+    'export': 'Write a trained classifier as ONNX, for timm, for PEFT and others.',
     'check-data': 'Check lists, counts, classes and images of the data sets in a folder.',
     'convert': "Write a pre-trained backbone with mmpretrain's names.",
     'browse': "Draw samples of a config's training set after its pipeline.",

@@ -2,6 +2,8 @@
 
 import mmdmlora.registry  # noqa: F401, loads mmpretrain before others do
 
+from .adapter_folder import save_adapter
+from .adapter_switching import disable_adapter, load_adapter, set_adapter
 from .consistency_classifier import ConsistencyClassifier
 from .merging import merge_model
 from .methods.adapter_model import AdapterModel
@@ -31,7 +33,11 @@ __all__ = [
     'RepAdapterModel',
     'TimmClassifier',
     'VPTModel',
+    'disable_adapter',
     'find_wrappers',
+    'load_adapter',
     'merge_model',
+    'save_adapter',
+    'set_adapter',
     'wrap',
 ]

@@ -43,6 +43,17 @@ class Foldable(Execution):
             merged.set_submodule(name, self._fold(name, layer), strict=True)
         return merged.requires_grad_(True)
 
+    def bare_module(self) -> nn.Module:
+        """A copy of the backbone without what was inserted, in its own types.
+
+        Parameters of the backbone that are trained themselves are as trained.
+        """
+        bare = copy.deepcopy(self.module)
+        self._restore_types(bare)
+        for name, layer in list(_inserted_layers(bare)):
+            bare.set_submodule(name, layer.original, strict=True)
+        return bare
+
     @contextmanager
     def folded(self) -> Iterator[None]:
         """Evaluate inside with the adapters folded into the weights, as if merged.
@@ -74,13 +85,14 @@ class Foldable(Execution):
         try:
             yield
         finally:
-            self._unfold()
+            self.unfold()
 
     def _unfold_if_written(self) -> None:
         if self._folded_writes is not None and self._folded_writes.happened():
-            self._unfold()
+            self.unfold()
 
-    def _unfold(self) -> None:
+    def unfold(self) -> None:
+        """End :meth:`folded`: run what was inserted again."""
         if self._folded_writes is not None:
             self._folded_writes = None
             for _, layer in self._inserted_layers():
@@ -98,7 +110,7 @@ class Foldable(Execution):
         return _inserted_layers(self.module)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> Foldable:
-        self._unfold()
+        self.unfold()
         super()._apply(fn, recurse)
         return self
 

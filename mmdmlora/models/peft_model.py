@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 from types import MethodType
 from typing import Any, TypeVar
 
@@ -132,6 +134,44 @@ class PEFTModel(Foldable):
         rounded = sum(self.module.get_parameter(n).numel() for n in self._rounded)
         return f'{line}, keeps {rounded:,} in {self.frozen_dtype}'
 
+    def frozen_fingerprint(self) -> dict[str, Tensor]:
+        """Sixteen values of each frozen parameter, by its name in the backbone.
+
+        Raises:
+            ValueError: On the meta device.
+        """
+        rows = self._fingerprint()
+        if rows is None:
+            raise ValueError('weights on the meta device have no values.')
+        names = map(self.backbone_name, self._frozen_parameters())
+        return dict(zip(names, rows, strict=True))
+
+    def save_adapter(
+        self, folder: str | Path, branches: str = 'mean', **card: Any
+    ) -> Path:
+        """See :func:`~mmdmlora.models.adapter_folder.save_adapter`."""
+        from .adapter_folder import save_adapter
+
+        return save_adapter(self, folder, branches, **card)
+
+    def load_adapter(self, folder: str | Path, name: str) -> dict[str, Any]:
+        """See :func:`~mmdmlora.models.adapter_switching.load_adapter`."""
+        from .adapter_switching import load_adapter
+
+        return load_adapter(self, folder, name)
+
+    def set_adapter(self, name: str | None) -> None:
+        """See :func:`~mmdmlora.models.adapter_switching.set_adapter`."""
+        from .adapter_switching import set_adapter
+
+        set_adapter(self, name)
+
+    def disable_adapter(self) -> AbstractContextManager[None]:
+        """See :func:`~mmdmlora.models.adapter_switching.disable_adapter`."""
+        from .adapter_switching import disable_adapter
+
+        return disable_adapter(self)
+
     @property
     def needs_find_unused_parameters(self) -> bool:
         """Whether a step may leave out trained parameters (distributed training asks)."""
@@ -254,7 +294,8 @@ class PEFTModel(Foldable):
 
     def train(self, mode: bool = True) -> PEFTModel:
         if mode:
-            self._unfold()
+            self.refuse_switched('trained')
+            self.unfold()
         self._refuse_rounded(self.trainable_parameters())
         with unchanged_flags(self.parameters()):
             super().train(mode)

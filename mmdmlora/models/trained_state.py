@@ -21,12 +21,17 @@ class TrainedState(BaseModule):
     the frozen weights. Loading refuses a state of another method, shape or frozen
     backbone with a ValueError, before anything is changed. A state without any key of
     this module is left to the caller's strictness.
+
+    Attributes:
+        active_adapter: The loaded adapter that is in use, see
+            :func:`~mmdmlora.models.adapter_switching.set_adapter`. None: its own.
     """
 
     module: nn.Module
 
     def __init__(self) -> None:
         super().__init__()
+        self.active_adapter: str | None = None
         self._registered: frozenset[str] = frozenset()
         self._frozen_fingerprint: tuple[Writes, Tensor] | None = None
         self._not_awaited: set[str] = set()
@@ -49,6 +54,18 @@ class TrainedState(BaseModule):
         unfrozen = {name for name, p in self.named_parameters() if p.requires_grad}
         in_backbone = {name for name in state if name.startswith('module.')}
         return (set(state) - in_backbone) | unfrozen | self._registered
+
+    def refuse_switched(self, action: str) -> None:
+        """Refuse what would mix a loaded adapter with the module's own.
+
+        Raises:
+            ValueError: If a loaded adapter is in use.
+        """
+        if self.active_adapter is not None:
+            raise ValueError(
+                f'adapter {self.active_adapter!r} is in use, so this model can not be '
+                f'{action}: call set_adapter(None) first.'
+            )
 
     def _frozen_parameters(self) -> dict[str, Tensor]:
         parameters = dict(self.named_parameters())
@@ -78,6 +95,7 @@ class TrainedState(BaseModule):
     ) -> None:
         names = {k[len(prefix) :] for k in state_dict if k.startswith(prefix)}
         if names:
+            self.refuse_switched('loaded')
             saved = state_dict.pop(prefix + FINGERPRINT, None)
             self._check_state(state_dict, prefix, names - {FINGERPRINT})
             self._check_fingerprint(saved)
@@ -147,6 +165,7 @@ def _keep_trained(
     model: TrainedState, state_dict: dict[str, Tensor], prefix: str, metadata: dict
 ) -> None:
     """State-dict hook: drop this wrapper's frozen tensors and add the fingerprint."""
+    model.refuse_switched('saved')
     full = model._full_state()
     for name in full.keys() - model._checkpoint_names(full):
         state_dict.pop(prefix + name, None)

@@ -16,6 +16,7 @@ TOOLS = {
     'train.py': 'train',
     'test.py': 'test',
     'merge.py': 'merge',
+    'export.py': 'export',
     'check_data.py': 'check-data',
     'convert_backbone.py': 'convert',
     'browse_data.py': 'browse',

@@ -9,9 +9,12 @@ from .candidates import (
     prefixes_of,
     read_preferred,
 )
+from .placement import Placement, Rows
 
 __all__ = [
     'Architecture',
+    'Placement',
+    'Rows',
     'below',
     'convert_backbone',
     'convert_state',

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from . import transformers_rules as transformers
 from .values import (
     State,
     add_relative_index,
@@ -18,6 +19,8 @@ from .values import (
     finish_swin,
     finish_timm_swin,
     from_flax,
+    from_transformers,
+    from_transformers_swin,
     number_norm,
 )
 
@@ -180,6 +183,30 @@ LAYOUTS = (
         (r'stem\.0\.', r'stages\.\d+\.blocks\.\d+\.conv_dw'),
         _TIMM_CONVNEXT_RULES,
         finish=number_norm,
+    ),
+    Layout(
+        'transformers ViT',
+        _VIT,
+        (r'embeddings\.cls_token', r'(encoder\.layer|layers)\.\d+\.attention\.'),
+        transformers.VIT_RULES,
+        transformers.DROPPED,
+        from_transformers,
+    ),
+    Layout(
+        'transformers Swin',
+        _SWIN,
+        (r'embeddings\.patch_embeddings\.', r'encoder\.layers\.\d+\.blocks\.'),
+        transformers.SWIN_RULES,
+        transformers.DROPPED,
+        from_transformers_swin,
+    ),
+    Layout(
+        'transformers ConvNeXt',
+        _CONVNEXT,
+        (r'embeddings\.patch_embeddings\.', r'encoder\.stages\.\d+\.layers\.'),
+        transformers.CONVNEXT_RULES,
+        transformers.DROPPED,
+        number_norm,
     ),
     Layout('mmpretrain ViT', _VIT, (_OWN_PROJ, r'layers\.\d'), _OWN_RULES, _OWN_DROPPED),
     Layout(

@@ -53,13 +53,29 @@ def from_flax(state: State) -> State:
         elif kind == 'bias':
             value = value.flatten()
         out[name] = value
-    pattern = re.compile(r'(.+\.attn)\.(?:query|key|value)\.(\w+)')
+    return check_tokens(_joined_qkv(out, ('query', 'key', 'value')))
+
+
+def from_transformers(state: State) -> State:
+    """Join query, key and value."""
+    return check_tokens(_joined_qkv(state, ('q', 'k', 'v')))
+
+
+def from_transformers_swin(state: State) -> State:
+    """The same, with Swin's own order of the patch merging."""
+    return finish_swin(_joined_qkv(state, ('q', 'k', 'v')))
+
+
+def _joined_qkv(state: State, parts: tuple[str, str, str]) -> State:
+    """Join separate projections of an attention to mmpretrain's ``qkv``."""
+    out = dict(state)
+    pattern = re.compile(rf'(.+)\.(?:{"|".join(parts)})\.(weight|bias)')
     for block, kind in {m.groups() for name in out if (m := pattern.fullmatch(name))}:
-        parts = [f'{block}.{part}.{kind}' for part in ('query', 'key', 'value')]
-        if missing := [part for part in parts if part not in out]:
+        names = [f'{block}.{part}.{kind}' for part in parts]
+        if missing := [name for name in names if name not in out]:
             raise ValueError(f'the file is incomplete: {missing[0]} is missing.')
-        out[f'{block}.qkv.{kind}'] = torch.cat([out.pop(part) for part in parts])
-    return check_tokens(out)
+        out[f'{block}.qkv.{kind}'] = torch.cat([out.pop(name) for name in names])
+    return out
 
 
 def number_norm(state: State) -> State:

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from ..targets import PARTS
 from .inserted_layer import InsertedLayer
-from .low_rank_update import Routing, Rows, add_low_rank, without_autocast
+from .low_rank_update import (
+    LowRankPair,
+    Routing,
+    Rows,
+    add_low_rank,
+    without_autocast,
+)
 from .mix_lora import MixLoRA
 
 if TYPE_CHECKING:
@@ -33,6 +39,9 @@ class AdaptedLayer(InsertedLayer):
     Attributes:
         paths: What a training forward uses: the drawn matrices themselves, set by
             :class:`~mmdmlora.models.draws.Draws` while the wrapper's forward runs.
+        selected: The updates of another adapter that evaluation uses in place of its own,
+            by part; empty: none. None: its own. Set by
+            :func:`~mmdmlora.models.adapter_switching.set_adapter`.
 
     Shape:
         As the layer's.
@@ -52,6 +61,7 @@ class AdaptedLayer(InsertedLayer):
         self.is_conv = isinstance(layer, nn.Conv2d)
         self.paths: Paths | None = None
         self.draws: Draws | None = None
+        self.selected: Mapping[str, LowRankPair] | None = None
 
     def adapted(self, x: Tensor) -> Tensor:
         y = self.original(x)
@@ -59,6 +69,32 @@ class AdaptedLayer(InsertedLayer):
         if self.is_conv:
             x, y = x.movedim(1, -1), y.movedim(1, -1)
         shape = y.shape
+        if self.selected is not None and not self.training:
+            y = self._with_selected(
+                x.reshape(-1, x.shape[-1]), y.reshape(-1, shape[-1]), self.selected
+            )
+        else:
+            y = self._with_own(x, y.reshape(-1, shape[-1]))
+        y = y.view(shape)
+        if self.is_conv:
+            y = y.movedim(-1, 1)
+            return y.contiguous() if is_contiguous else y
+        return y
+
+    def _with_selected(
+        self, x: Tensor, y: Tensor, pairs: Mapping[str, LowRankPair]
+    ) -> Tensor:
+        if not pairs:
+            return y
+        return add_low_rank(
+            y,
+            x,
+            [part_rows(part, y.shape[-1]) for part in pairs],
+            [[pair.down.to(y.device)] for pair in pairs.values()],
+            [[pair.up.to(y.device)] for pair in pairs.values()],
+        )
+
+    def _with_own(self, x: Tensor, y: Tensor) -> Tensor:
         downs, ups, routing = self._current_paths()
         if routing is not None and len(x) % len(routing.down):
             raise ValueError(
@@ -66,23 +102,19 @@ class AdaptedLayer(InsertedLayer):
                 f'{tuple(x.shape)} for {len(routing.down)} images. Use '
                 "draws='batch', or name other targets."
             )
-        x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1, shape[-1])
+        x = x.reshape(-1, x.shape[-1])
         for chosen in self._groups():
             names = list(self.adapters)[chosen]
             members = [self.adapters[name] for name in names]
             y = add_low_rank(
                 y,
                 members[0].dropout(x),
-                [self._rows(name, shape[-1]) for name in names],
+                [self._rows(name, y.shape[-1]) for name in names],
                 [held(a, group) for a, group in zip(members, downs[chosen], strict=True)],
                 [held(a, group) for a, group in zip(members, ups[chosen], strict=True)],
                 [a.trained_scale() for a in members if a.learn_scale],
                 None if routing is None else Routing(*(m[:, chosen] for m in routing)),
             )
-        y = y.view(shape)
-        if self.is_conv:
-            y = y.movedim(-1, 1)
-            return y.contiguous() if is_contiguous else y
         return y
 
     def reading_fault(self) -> str:
@@ -98,6 +130,8 @@ class AdaptedLayer(InsertedLayer):
         folded = self.current_folded()
         if folded is not None:
             return folded.weight  # type: ignore[return-value]
+        if self.selected is not None and not self.training:
+            return self._folded_weight(self.selected)
         downs, ups, routing = self._current_paths()
         if routing is not None or (self.training and self.reading_fault()):
             raise RuntimeError(self._refusal('weight'))
@@ -139,22 +173,56 @@ class AdaptedLayer(InsertedLayer):
         return [slice(count)]
 
     def _rows(self, part: str, width: int) -> Rows:
-        scale = self.adapters[part].fixed_scale
-        if part == 'all':
-            return Rows(0, width, scale)
-        third, index = width // len(PARTS), PARTS.index(part)
-        return Rows(index * third, (index + 1) * third, scale)
+        return part_rows(part, width)._replace(scale=self.adapters[part].fixed_scale)
+
+    @torch.no_grad()
+    def pairs(self) -> dict[str, LowRankPair]:
+        """What evaluation adds to the weight, by part, in single precision."""
+        if self.selected is not None:
+            return dict(self.selected)
+        pairs = {}
+        for part, adapter in self.adapters.items():
+            adapter.active()
+            down, up = adapter.mean()
+            pairs[part] = LowRankPair(down.float(), adapter.scale.float() * up.float())
+        return pairs
+
+    @torch.no_grad()
+    def _folded_weight(self, pairs: Mapping[str, LowRankPair]) -> Tensor:
+        weight = self.original.weight.clone()
+        for part, pair in pairs.items():
+            start, stop, _ = part_rows(part, len(weight))
+            rows = weight[start:stop]
+            delta = (pair.up @ pair.down).to(weight.device).view_as(rows)
+            rows.copy_(rows.to(delta) + delta)
+        return weight
 
     @torch.no_grad()
     def merge(self) -> nn.Linear | nn.Conv2d:
         """Fold the adapters into the layer, in place, and return the layer."""
         layer = self.original
+        if self.selected is not None:
+            layer.weight.copy_(self._folded_weight(self.selected))
+            return layer
         for part, adapter in self.adapters.items():
             rows = self._rows(part, len(layer.weight))
             weight = layer.weight[rows.start : rows.stop]
             delta = adapter.delta_weight().view_as(weight)
             weight.copy_(weight.to(delta) + delta)
         return layer
+
+
+def part_rows(part: str, width: int) -> Rows:
+    """The features of a layer's output that a part is, ``'all'`` or one of a fused qkv.
+
+    Args:
+        part: ``all``, ``q``, ``k`` or ``v``.
+        width: The number of features.
+    """
+    if part == 'all':
+        return Rows(0, width)
+    third, index = width // len(PARTS), PARTS.index(part)
+    return Rows(index * third, (index + 1) * third)
 
 
 def held(adapter: MixLoRA, branches: Sequence[Tensor]) -> list[Tensor]:

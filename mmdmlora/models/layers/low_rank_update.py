@@ -25,6 +25,18 @@ class Rows(NamedTuple):
     scale: float = 1.0
 
 
+class LowRankPair(NamedTuple):
+    """An update of a weight, :math:`B A`.
+
+    Attributes:
+        down: A, ``(r, in)``.
+        up: B with the scale in it, ``(out, r)``.
+    """
+
+    down: Tensor
+    up: Tensor
+
+
 class Routing(NamedTuple):
     """Which branch each image of a batch takes, for P updates with n branches each.
 

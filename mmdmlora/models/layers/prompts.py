@@ -100,8 +100,8 @@ class PromptedWindows(nn.Module):
         return (torch.cat((prompts, *args), dim=1),)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        msa, batch = self.original, len(self.prompts)
-        windows = len(x) // batch
+        msa, batch = self.original, self.prompts.shape[0]
+        windows = x.shape[0] // batch
         x = torch.cat((self.prompts.repeat_interleave(windows, 0), x), dim=1)
         q, k, v = (
             part.unflatten(-1, (msa.num_heads, -1)).transpose(1, 2)

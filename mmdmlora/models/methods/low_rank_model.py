@@ -58,6 +58,10 @@ class LowRankModel(PEFTModel):
         self._adapted_layers = layers
         self._register(dict(named_adapters(layers)))
 
+    def adapted_layers(self) -> dict[str, AdaptedLayer]:
+        """The layers with adapters, by their paths in the backbone."""
+        return dict(self._adapted_layers)
+
     @property
     def needs_find_unused_parameters(self) -> bool:
         """Scales that are held in a stage of their training get no gradient."""
