@@ -24,6 +24,7 @@ COMMANDS = {
     'browse': "Draw samples of a config's training set after its pipeline.",
     'benchmark': 'Measure step time and memory of methods side by side.',
     'reproduce': 'Run a table of experiments.',
+    'report': 'Write an HTML page about one run or several.',
 }
 
 
