@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -22,17 +23,22 @@ from .plots import (
 from .predictions import Predictions
 from .run_log import RunLog
 
+# What summary.json says of files.
+FILES = ('checkpoint', 'its file', 'merged model')
 STYLE = """
 body {font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2em auto; padding: 0 1em;
   max-width: 1200px}
-h1 {font-size: 1.6em} h2 {font-size: 1.25em; margin-top: 2em; border-bottom: 1px solid #ddd}
+h1 {font-size: 1.6em}
+h2 {font-size: 1.25em; margin-top: 2em; border-bottom: 1px solid #ddd}
 h3 {font-size: 1em; margin: 1em 0 .2em}
 table {border-collapse: collapse} td, th {padding: .2em 1em .2em 0; text-align: left;
   vertical-align: top} tr + tr {border-top: 1px solid #eee}
 .row {display: flex; flex-wrap: wrap; gap: 1em 2em; align-items: flex-start}
-.row > div {flex: 0 1 auto; min-width: 0} .row img.plot {max-width: 100%}
+.row > div {flex: 1 1 480px; min-width: 0; max-width: 100%}
+.row img.plot {max-width: 100%}
 .mistakes {display: flex; flex-wrap: wrap; gap: .8em}
-figure {margin: 0; width: 120px; font-size: 12px; line-height: 1.3; overflow-wrap: anywhere}
+figure {margin: 0; width: 120px; font-size: 12px; line-height: 1.3;
+  overflow-wrap: anywhere}
 pre {background: #f6f6f6; padding: 1em; overflow-x: auto; font-size: 12px}
 .note {color: #666}
 """
@@ -94,31 +100,43 @@ def _table(runs: Sequence[RunLog], results: Sequence[Predictions | str]) -> str:
 
 
 def _facts(run: RunLog, result: Predictions | str) -> dict[str, str]:
+    last = run.train[-1]
     facts = {'folder': str(run.folder)}
+    facts['trained'] = f'{last.get("epoch", last["step"])} {run.unit}s'
     for name, value in run.summary.items():
-        if name == 'scales':
-            continue
         if name == 'share of all parameters':
             facts['share of all parameters (%)'] = f'{100 * value:.2f}'
-        elif isinstance(value, float):
-            facts[name] = f'{value:.2f}'
-        else:
-            facts[name] = f'{value:,}' if type(value) is int else str(value)
+        elif name in FILES:
+            facts[name] = _file(str(value))
+        elif name != 'scales':
+            facts[name] = _number(value)
     if not run.summary:
         facts['state'] = 'not finished: there is no summary.json'
     for name, (steps, values) in run.validation_curves().items():
         facts[f'last validation {name}'] = f'{values[-1]:.2f} ({run.unit} {steps[-1]})'
     if isinstance(result, Predictions):
         facts[f'{result.split} accuracy, last checkpoint (%)'] = f'{result.accuracy:.2f}'
-    last = run.train[-1]
-    facts['trained'] = f'{last.get("epoch", last["step"])} {run.unit}s'
-    facts['time of all steps'] = str(timedelta(seconds=round(run.training_seconds())))
+    facts['time of all steps (h:min:s)'] = str(
+        timedelta(seconds=round(run.training_seconds()))
+    )
     facts['last step time (ms)'] = f'{1000 * last.get("time", 0):.1f}'
     if 'memory' in last:
         facts['largest GPU memory (MiB)'] = f'{last["memory"]:,}'
-    for file in sorted(run.folder.glob('*.pth')):
-        facts[f'size of {file.name} (MiB)'] = f'{file.stat().st_size / 2**20:.2f}'
     return facts
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return f'{value:.2f}'
+    return f'{value:,}' if type(value) is int else str(value)
+
+
+def _file(value: str) -> str:
+    """A file's name and size, or why there is none."""
+    path = Path(value)
+    if not path.is_file():
+        return value
+    return f'{path.name} ({path.stat().st_size / 2**20:.2f} MiB)'
 
 
 def _branches(
@@ -128,15 +146,8 @@ def _branches(
     for run, result in zip(runs, results, strict=True):
         yield _plot(scales_plot(run), f'{run.name}: scale of each layer')
         if isinstance(result, Predictions):
-            places = _places(run, len(result.active.get('down', ())))
-            yield _plot(active_plot(result, places), f'{run.name}: branches')
-
-
-def _places(run: RunLog, count: int) -> list[str]:
-    """The names of the adapted places, where they were logged."""
-    logged = run.scales[-1] if run.scales else {}
-    names = [n.removeprefix('scale/') for n in logged if n.startswith('scale/')]
-    return names if len(names) == count else [str(i) for i in range(count)]
+            heading = f'{run.name}: active branches of the last checkpoint'
+            yield _plot(active_plot(result, run.places), heading)
 
 
 def _predictions(
@@ -147,14 +158,12 @@ def _predictions(
         if isinstance(result, str):
             yield f'{heading}<p class="note">Left out: {escape(result)}</p>'
             continue
-        count, wrong = (
-            int(result.confusion.sum()),
-            int(result.confusion.sum() - result.confusion.trace()),
-        )
+        count = int(result.confusion.sum())
+        wrong = count - int(result.confusion.trace())
         yield (
-            f'{heading}<p>{result.split} split: {count:,} images, {wrong:,} misclassified '
-            f'(accuracy {result.accuracy:.2f} %).</p>{_plot(confusion_plot(result))}'
-            + _mistakes(result)
+            f'{heading}<p>{result.split} split: {count:,} images, {wrong:,} '
+            f'misclassified (accuracy {result.accuracy:.2f} %).</p>'
+            f'{_plot(confusion_plot(result))}{_mistakes(result)}'
         )
 
 
@@ -164,12 +173,12 @@ def _mistakes(result: Predictions) -> str:
     figures = [
         f'<figure><img alt="" src="data:image/png;base64,{_png(m.picture)}">'
         f'<figcaption>{escape(m.label)}, taken for {escape(m.predicted)} '
-        f'({100 * m.score:.0f} %)</figcaption></figure>'
+        f'({100 * m.score:.0f}&nbsp;%)</figcaption></figure>'
         for m in result.mistakes
     ]
     return (
-        f'<h3>{len(figures)} misclassified images, the most confident first, as the model '
-        f'sees them</h3><div class="mistakes">{"".join(figures)}</div>'
+        f'<h3>{len(figures)} misclassified images, the most confident first, as the '
+        f'model sees them</h3><div class="mistakes">{"".join(figures)}</div>'
     )
 
 

@@ -6,11 +6,12 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .predictions import Predictions
-from .run_log import RunLog
+from .run_log import SCALE, RunLog
 
 # Okabe and Ito's colours, without the yellow, which is faint on white.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -23,7 +24,9 @@ SIZE = (5.4, 3.4)
 def loss_plot(runs: Sequence[RunLog]) -> str | None:
     """The training loss of each run."""
     curves = [(run, *run.training_curve('loss')) for run in runs]
-    return _curves(runs, [(r, r.name, '-', x, y) for r, x, y in curves], 'training loss')
+    return _curves(
+        runs, [(r, r.name, _style(runs, r), x, y) for r, x, y in curves], 'training loss'
+    )
 
 
 def accuracy_plot(runs: Sequence[RunLog]) -> str | None:
@@ -32,38 +35,39 @@ def accuracy_plot(runs: Sequence[RunLog]) -> str | None:
     for run in runs:
         x, y = run.training_curve('accuracy_top-1')
         curves.append((run, f'{run.name}, training', '--', x, y))
-        for name, (steps, values) in run.validation_curves().items():
-            if name.startswith('accuracy') or 'accuracy' not in str(run.val[0]):
-                curves.append((run, f'{run.name}, {name}', '-', steps, values))
-    return _curves(runs, curves, 'accuracy or metric (%)', markers=True)
+        measured = run.validation_curves()
+        for name in [n for n in measured if 'accuracy' in n] or measured:
+            curves.append((run, f'{run.name}, validation {name}', '-', *measured[name]))
+    has_others = any('accuracy' not in n for r in runs for n in r.validation_curves())
+    label = 'accuracy (%) or metric' if has_others else 'accuracy (%)'
+    return _curves(runs, curves, label, markers=True)
 
 
 def branches_plot(runs: Sequence[RunLog]) -> str | None:
     """The active branches of each layer over time."""
     curves = [(run, *run.training_curve('branches')) for run in runs]
-    lines = [(r, r.name, '-', x, y) for r, x, y in curves]
+    # The first value holds from the start on.
+    lines = [(r, r.name, _style(runs, r), [0, *x], y[:1] + y) for r, x, y in curves if x]
     return _curves(runs, lines, 'active branches of a layer', whole=True)
 
 
 def scales_plot(run: RunLog) -> str | None:
     """The scale of each layer over time, from the first layer (dark) to the last."""
-    if not run.scales:
+    names = run.places
+    if not names:
         return None
-    names = [name for name in run.scales[-1] if name.startswith('scale/')]
     with _drawing() as figure:
-        from matplotlib import colormaps
-
         axes = figure.add_subplot()
         shades = colormaps['viridis'](np.linspace(0, 0.85, max(len(names), 2)))
         kinds = list(dict.fromkeys(_part(name) for name in names))
         for name, shade in zip(names, shades, strict=False):
-            lines = [line for line in run.scales if name in line]
+            lines = [line for line in run.scales if SCALE + name in line]
             axes.plot(
                 [line['step'] for line in lines],
-                [line[name] for line in lines],
+                [line[SCALE + name] for line in lines],
                 color=shade,
                 linestyle=STYLES[kinds.index(_part(name)) % len(STYLES)],
-                label=name.removeprefix('scale/'),
+                label=name,
             )
         if len(names) <= MOST_LEGEND_ENTRIES:
             figure.legend(loc='outside right upper', frameon=False, fontsize=7)
@@ -86,9 +90,11 @@ def active_plot(predictions: Predictions, names: Sequence[str]) -> str | None:
             axes.set_xlabel(f'{kind} branch')
             axes.set_xticks(np.arange(mask.shape[1]) + 0.5, range(mask.shape[1]))
             axes.tick_params(length=0)
-        panels[0].set_yticks(np.arange(layers) + 0.5, names)
+        named = names if len(names) == layers else [str(i) for i in range(layers)]
+        panels[0].set_yticks(np.arange(layers) + 0.5, named)
+        panels[0].set_ylabel('' if named is names else 'place')
         panels[0].invert_yaxis()
-        figure.suptitle('active (blue) in the last checkpoint', fontsize=9)
+        figure.suptitle('blue: active', fontsize=9)
         return _svg(figure)
 
 
@@ -109,8 +115,11 @@ def confusion_plot(predictions: Predictions) -> str:
         if is_named:
             names = [n if len(n) <= 18 else f'{n[:17]}…' for n in predictions.classes]
             is_long = max(map(len, names)) > 2
-            turned = dict(rotation=45, ha='right') if is_long else {}
-            axes.set_xticks(range(size), names, **turned)
+            axes.set_xticks(range(size), names)
+            if is_long:
+                axes.tick_params(axis='x', rotation=45)
+                for tick in axes.get_xticklabels():
+                    tick.set_horizontalalignment('right')
             axes.set_yticks(range(size), names)
             for row, column in np.argwhere(counts):
                 colour = 'white' if shares[row, column] > 55 else 'black'
@@ -150,7 +159,7 @@ def _curves(
         axes.set_ylabel(label)
         if whole:
             axes.set_ylim(bottom=0)
-            axes.yaxis.get_major_locator().set_params(integer=True)
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         if len(curves) > 1:
             figure.legend(loc='outside lower center', frameon=False, fontsize=8)
         return _svg(figure)
@@ -158,6 +167,11 @@ def _curves(
 
 def _place(runs: Sequence[RunLog], run: RunLog) -> int:
     return next(i for i, each in enumerate(runs) if each is run)
+
+
+def _style(runs: Sequence[RunLog], run: RunLog) -> str:
+    """The line of a run, so that equal curves don't hide each other."""
+    return STYLES[_place(runs, run) % len(STYLES)]
 
 
 def _part(name: str) -> str:

@@ -12,6 +12,8 @@ from mmengine.config import Config
 
 from mmdmlora.engine.hooks.adapter_monitor_hook import SCALES_FILE
 
+SCALE = 'scale/'
+
 
 @dataclass
 class RunLog:
@@ -36,6 +38,12 @@ class RunLog:
     scales: list[dict]
     summary: dict[str, Any]
     checkpoint: Path | None
+
+    @property
+    def places(self) -> list[str]:
+        """The names of the adapted places whose scale was logged."""
+        names = self.scales[-1] if self.scales else {}
+        return [n.removeprefix(SCALE) for n in names if n.startswith(SCALE)]
 
     @property
     def unit(self) -> str:
@@ -95,8 +103,11 @@ def read_run(folder: Path) -> RunLog:
     scales: list[dict] = []
     for file, lines in trainings:
         train = _joined(train, [line for line in lines if 'lr' in line])
-        val = _joined(val, [line for line in lines if 'lr' not in line])
-        scales = _joined(scales, _lines(file.with_name(SCALES_FILE)))
+        others = [line for line in lines if 'lr' not in line]
+        val = _joined(val, [line for line in others if not _is_of_scales(line)])
+        # Releases before 0.2 wrote the scales among the other lines.
+        earlier = [line for line in others if _is_of_scales(line)]
+        scales = _joined(scales, earlier + _lines(file.with_name(SCALES_FILE)))
     summary = folder / 'summary.json'
     return RunLog(
         folder=folder,
@@ -129,6 +140,10 @@ def _joined(before: list[dict], after: list[dict]) -> list[dict]:
 
 def _has_steps(lines: list[dict]) -> bool:
     return any('lr' in line for line in lines)
+
+
+def _is_of_scales(line: dict) -> bool:
+    return any(name.startswith(SCALE) for name in line)
 
 
 def _lines(file: Path) -> list[dict]:

@@ -145,8 +145,7 @@ class ConsoleHook(Hook):
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         if runner._train_loop is None:  # a training ends with a summary
-            images = len(runner.test_dataloader.dataset)
-            self._console.print(f'Test on {images:,} images')
+            self._console.print('Test')
             for name, value in (metrics or {}).items():
                 plain = plain_value(value)
                 text = f'{plain:.2f}' if isinstance(plain, float) else str(plain)
