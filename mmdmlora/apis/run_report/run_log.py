@@ -105,7 +105,7 @@ def read_run(folder: Path) -> RunLog:
         train = _joined(train, [line for line in lines if 'lr' in line])
         others = [line for line in lines if 'lr' not in line]
         val = _joined(val, [line for line in others if not _is_of_scales(line)])
-        # Releases before 0.2 wrote the scales among the other lines.
+        # Logs of earlier versions have the scales among the other lines.
         earlier = [line for line in others if _is_of_scales(line)]
         scales = _joined(scales, earlier + _lines(file.with_name(SCALES_FILE)))
     summary = folder / 'summary.json'

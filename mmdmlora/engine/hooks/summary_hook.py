@@ -141,12 +141,12 @@ def _files(runner: Runner, summary: dict) -> dict[str, str]:
         files[name] = f'{files[name]}; {meaning}' if name in files else meaning
 
     if last:
-        add(last, f'last checkpoint ({_done(runner)}): adapters and head, for --resume')
+        add(last, f'last checkpoint ({_done(runner)}), for --resume')
     if best:
         add(best, f'best on validation ({_text("", summary["best validation"])})')
     if merged and not merged.startswith('none'):
         source = Path(str(last)).name
-        add(merged, f'plain model, merged from {source}; merged.py is its config')
+        add(merged, f'plain model with config merged.py, merged from {source}')
     add(Path(runner.work_dir, 'summary.json'), 'this summary')
     if runner.logger.log_file:
         add(runner.logger.log_file, 'the whole log')
