@@ -18,6 +18,7 @@ default_hooks = dict(
     **required_hooks(max_keep_ckpts=1, save_best='accuracy/top1', rule='greater'),
     adapter_monitor=dict(type='AdapterMonitorHook'),
     summary=dict(type='SummaryHook'),
+    console=dict(type='ConsoleHook'),  # None: mmengine's log on the console
 )
 
 env_cfg = dict(
@@ -28,6 +29,8 @@ env_cfg = dict(
 )
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
+# mmengine's, and the training accuracy: the mean over the last steps, too.
+log_processor = dict(mean_pattern=r'.*(loss|time|data_time|grad_norm|accuracy_top-).*')
 log_level = 'INFO'
 load_from = None
 resume = False

@@ -62,10 +62,10 @@ def _section(config: Config, columns: int, rows: int) -> Image.Image:
         label = int(packed['data_samples'].gt_label)
         left = SPACE + place % columns * (TILE + SPACE)
         top = HEADING + place // columns * (TILE + CAPTION + SPACE)
-        tile = _tile(packed['inputs'].numpy(), _is_bgr(config))
+        picture = tile(packed['inputs'].numpy(), is_bgr(config))
         # Long pictures keep their shape, in the middle of the tile.
-        offset = (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2)
-        section.paste(tile, offset)
+        offset = (left + (TILE - picture.width) // 2, top + (TILE - picture.height) // 2)
+        section.paste(picture, offset)
         _caption(pen, classes[label] if classes else str(label), left, top + TILE)
     return section
 
@@ -78,7 +78,7 @@ def _training_set(config: Config):
     return DATASETS.build(config.train_dataloader.dataset)
 
 
-def _is_bgr(config: Config) -> bool:
+def is_bgr(config: Config) -> bool:
     """Whether pictures leave the pipeline in BGR order: the model turns them around."""
     preprocessor = config.get('data_preprocessor') or {}
     inner = (config.get('model') or {}).get('data_preprocessor') or {}
@@ -98,11 +98,11 @@ def _in_turn(labels: Sequence[int], count: int) -> list[int]:
     return [index for _, _, index in ranked[:count]]
 
 
-def _tile(inputs: np.ndarray, is_bgr: bool) -> Image.Image:
+def tile(inputs: np.ndarray, bgr: bool) -> Image.Image:
     """A picture (C, H, W), enlarged by a whole number or shrunk to fit a tile."""
     pixels = np.clip(inputs, 0, 255).astype(np.uint8).transpose(1, 2, 0)
     pixels = np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
-    picture = Image.fromarray(pixels[..., ::-1] if is_bgr else pixels)
+    picture = Image.fromarray(pixels[..., ::-1] if bgr else pixels)
     if max(picture.size) > TILE:
         picture.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
         return picture

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import set_random_seed
 
 from mmdmlora.engine.compiling import prepare_compile
+from mmdmlora.engine.console import build_runner
 from mmdmlora.engine.export import save_merged
 from mmdmlora.engine.hooks import SummaryHook
 from mmdmlora.engine.launch import (
@@ -171,7 +172,7 @@ def train(config: Config) -> dict:
     """
     prepare(config)
     with restored_determinism(), tf32(config):
-        runner = Runner.from_cfg(_named_apart(config))
+        runner = build_runner(_named_apart(config))
         check_steps(runner)
         if config.get('load_from') and not config.get('resume'):
             check_start(runner, config.load_from)
@@ -206,7 +207,7 @@ def test(config: Config, checkpoint: str) -> dict[str, float]:
         ValueError: See :func:`prepare`, or if the checkpoint doesn't hold everything
             that the config trains.
     """
-    runner = Runner.from_cfg(prepare_test(config, checkpoint))
+    runner = build_runner(prepare_test(config, checkpoint))
     _check_complete(runner.model, checkpoint)
     with tf32(config):
         return runner.test()

@@ -26,6 +26,7 @@ COMMANDS = {
     'benchmark': 'Measure step time and memory of methods side by side.',
     'reproduce': "Run the paper's tables and figures, and report them.",
     'search': "Choose a config's settings on its validation images.",
+    'report': 'Write an HTML page about one run or several.',
 }
 
 

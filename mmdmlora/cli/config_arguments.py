@@ -13,6 +13,7 @@ from mmdmlora.apis.compose import load_config
 from mmdmlora.apis.locations import find_config
 from mmdmlora.apis.option_check import check_options
 from mmdmlora.data_settings import dataset_settings
+from mmdmlora.engine.console import use_log_format
 
 
 def add_config_arguments(parser: ArgumentParser) -> None:
@@ -37,6 +38,16 @@ def add_config_arguments(parser: ArgumentParser) -> None:
     )
     # torchrun and older launchers set this; the environment has it too.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_log_format(parser: ArgumentParser) -> None:
+    """Add what commands that run a Runner take."""
+    parser.add_argument(
+        '--log-format',
+        choices=['concise', 'mmengine'],
+        help="what the console shows: a line an epoch, or mmengine's whole log; by "
+        'default what the config says',
+    )
 
 
 def read_config(args: Namespace) -> Config:
@@ -64,4 +75,6 @@ def read_config(args: Namespace) -> Config:
     if args.cfg_options:
         check_options(config, args.cfg_options)
         config.merge_from_dict(args.cfg_options)
+    if getattr(args, 'log_format', None):
+        use_log_format(config, args.log_format)
     return config

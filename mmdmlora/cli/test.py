@@ -4,11 +4,12 @@ from argparse import ArgumentParser, Namespace
 
 from mmdmlora.apis.run import test
 
-from .config_arguments import add_config_arguments, read_config
+from .config_arguments import add_config_arguments, add_log_format, read_config
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser)
+    add_log_format(parser)
     parser.add_argument('checkpoint', help='a checkpoint written by training')
 
 

@@ -6,11 +6,12 @@ from mmdmlora.apis.run import train
 from mmdmlora.engine.launch import use_amp
 from mmdmlora.engine.tf32 import use_tf32
 
-from .config_arguments import add_config_arguments, read_config
+from .config_arguments import add_config_arguments, add_log_format, read_config
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_config_arguments(parser)
+    add_log_format(parser)
     parser.add_argument(
         '--resume',
         nargs='?',

@@ -9,7 +9,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmdmlora.apis.browse import TILE, _in_turn, _tile, browse
+from mmdmlora.apis.browse import TILE, _in_turn, browse, tile
 from mmdmlora.apis.compose import load_config
 from tests.trees import make_vtab_task
 from tests.wrapped_data import WRAPPERS
@@ -25,15 +25,15 @@ def test_classes_come_in_turn():
 
 def test_small_pictures_are_enlarged_by_whole_numbers():
     picture = np.random.RandomState(0).randint(0, 256, (3, 32, 20), dtype=np.uint8)
-    tile = np.asarray(_tile(picture, is_bgr=False))
-    assert tile.shape == (96, 60, 3)
-    np.testing.assert_array_equal(tile[1::3, 1::3], picture.transpose(1, 2, 0))
+    drawn = np.asarray(tile(picture, bgr=False))
+    assert drawn.shape == (96, 60, 3)
+    np.testing.assert_array_equal(drawn[1::3, 1::3], picture.transpose(1, 2, 0))
 
 
 def test_large_pictures_are_shrunk_and_keep_their_shape():
-    tile = _tile(np.full((1, 500, 250), 7, np.uint8), is_bgr=False)
-    assert tile.size == (TILE // 2, TILE)
-    assert np.asarray(tile).shape[-1] == 3
+    drawn = tile(np.full((1, 500, 250), 7, np.uint8), bgr=False)
+    assert drawn.size == (TILE // 2, TILE)
+    assert np.asarray(drawn).shape[-1] == 3
 
 
 @pytest.mark.parametrize('to_rgb, channel', [(True, 0), (False, 2)])

@@ -4,6 +4,7 @@ from .accumulated_gradients_hook import AccumulatedGradientsHook
 from .adapter_monitor_hook import AdapterMonitorHook
 from .branch_pruning_hook import BranchPruningHook
 from .compile_hook import CompileHook
+from .console_hook import ConsoleHook
 from .crash_safe_checkpoint_hook import CrashSafeCheckpointHook
 from .deferred_info_hook import DeferredInfoHook
 from .epoch_seed_hook import EpochSeedHook
@@ -21,6 +22,7 @@ __all__ = [
     'AdapterMonitorHook',
     'BranchPruningHook',
     'CompileHook',
+    'ConsoleHook',
     'CrashSafeCheckpointHook',
     'DeferredInfoHook',
     'EpochSeedHook',

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from statistics import fmean
 
+from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.hooks.hook import DATA_BATCH
 from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.visualization import LocalVisBackend
 
 from mmdmlora.models.methods.dmlora_model import DMLoRAModel
 from mmdmlora.models.methods.low_rank_model import LowRankModel
 from mmdmlora.models.peft_model import find_wrappers
 from mmdmlora.registry import HOOKS
+
+SCALES_FILE = 'scales.json'
 
 
 @HOOKS.register_module()
@@ -24,8 +30,9 @@ class AdapterMonitorHook(Hook):
       line of the epoch shows) and ``after_train_epoch`` (the scale of each layer, for the
       visualizer's backends only). In a loop by iterations the same in
       ``before_train_iter`` and ``after_train_iter`` of every ``interval``-th iteration.
-    - Touches: the message hub (``train/branches``, ``train/scale``) and the visualizer
-      (``scale/<layer>``). Both calls read the scales from the device.
+    - Touches: the message hub (``train/branches``, ``train/scale``) and the visualizer's
+      backends (``scale/<layer>``), of which the local one gets ``scales.json`` beside
+      ``scalars.json``. Both calls read the scales from the device.
     - State: none.
     - Priority: LOW, after the hooks that prune.
 
@@ -80,8 +87,25 @@ class AdapterMonitorHook(Hook):
     def _log_scales(runner: Runner, step: int) -> None:
         for model in _models(runner):
             scales = {f'scale/{name}': s for name, s in model.scales().items()}
-            runner.visualizer.add_scalars(scales, step=step)
+            _write(runner, scales, step)
 
 
 def _models(runner: Runner) -> list[LowRankModel]:
     return [m for m in find_wrappers(runner.model) if isinstance(m, LowRankModel)]
+
+
+@master_only
+def _write(runner: Runner, scales: dict[str, float], step: int) -> None:
+    """Give scales to the backends; the local one's go into a file of their own.
+
+    Who reads ``scalars.json`` takes a line without a learning rate for a validation.
+    """
+    for name in runner.visualizer._vis_backends:
+        backend = runner.visualizer.get_backend(name)
+        if isinstance(backend, LocalVisBackend):
+            file = Path(runner.log_dir, 'vis_data', SCALES_FILE)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open('a') as stream:
+                stream.write(f'{json.dumps(scales | {"step": step})}\n')
+        else:
+            backend.add_scalars(scales, step=step)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
+from mmdmlora.engine.console import ON_CONSOLE, shown_path
 from mmdmlora.engine.export import config_beside, save_merged
 from mmdmlora.engine.metrics import plain_value
 from mmdmlora.engine.unwrapped_model import unwrapped
@@ -23,6 +24,7 @@ from mmdmlora.registry import HOOKS
 
 SHARE = 'share of all parameters'
 SCALES = 'scales'
+FILES = ('checkpoint', 'its file', 'merged model')
 
 
 @HOOKS.register_module()
@@ -107,9 +109,54 @@ def _write(runner: Runner, summary: dict) -> None:
     path = Path(runner.work_dir) / 'summary.json'
     with atomic_write(path) as stream:
         stream.write(f'{json.dumps(summary, indent=2)}\n'.encode())
-    width = max(map(len, summary))
-    lines = [f'  {name:<{width}}  {_text(name, v)}' for name, v in summary.items()]
-    runner.logger.info('\n'.join([f'Summary ({path})', *lines]))
+    runner.logger.info('\n'.join(_lines(runner, summary)), extra=ON_CONSOLE)
+
+
+def _lines(runner: Runner, summary: dict) -> list[str]:
+    """The summary for people: results, then which file is which."""
+    results = {name: v for name, v in summary.items() if name not in FILES}
+    width = max(map(len, results))
+    lines = [f'  {name:<{width}}  {_text(name, v)}' for name, v in results.items()]
+    files = _files(runner, summary)
+    width = max(map(len, files))
+    return [
+        'Summary',
+        *lines,
+        f'Files in {shown_path(runner.work_dir)}',
+        *(f'  {name:<{width}}  {meaning}' for name, meaning in files.items()),
+    ]
+
+
+def _files(runner: Runner, summary: dict) -> dict[str, str]:
+    """What each file of the working directory is; a file may be the last and the best."""
+    last, best = summary.get('checkpoint'), summary.get('its file')
+    merged = summary.get('merged model', '')
+    files: dict[str, str] = {}
+
+    def add(path: str | Path, meaning: str) -> None:
+        folder = Path(runner.work_dir).resolve()
+        real = Path(path).resolve()
+        inside = real.is_relative_to(folder)
+        name = str(real.relative_to(folder) if inside else path)
+        files[name] = f'{files[name]}; {meaning}' if name in files else meaning
+
+    if last:
+        add(last, f'last checkpoint ({_done(runner)}), for --resume')
+    if best:
+        add(best, f'best on validation ({_text("", summary["best validation"])})')
+    if merged and not merged.startswith('none'):
+        source = Path(str(last)).name
+        add(merged, f'plain model with config merged.py, merged from {source}')
+    add(Path(runner.work_dir, 'summary.json'), 'this summary')
+    if runner.logger.log_file:
+        add(runner.logger.log_file, 'the whole log')
+    return files
+
+
+def _done(runner: Runner) -> str:
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        return f'iteration {runner.iter}'
+    return f'epoch {runner.epoch}'
 
 
 def _sizes(model: nn.Module) -> dict:
