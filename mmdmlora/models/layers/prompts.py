@@ -37,7 +37,7 @@ class Prompts(nn.Module):
                 stage.merging.register_forward_hook(self.merge)
 
     def start(self, layer: nn.Module, args: tuple) -> tuple:
-        prompts = self.tokens.expand(len(args[0]), -1, -1).to(args[0])
+        prompts = self.tokens.expand(args[0].shape[0], -1, -1).to(args[0])
         return self._insert(self.dropout(prompts), *args)
 
     def stop(self, layer: nn.Module, args: tuple, x: Tensor) -> Tensor:
