@@ -8,7 +8,7 @@ from pathlib import Path
 from mmdmlora.experiments.protocol import PROTOCOLS
 from mmdmlora.experiments.reproduce import Request, dry_run, reproduce, state
 from mmdmlora.experiments.suites import Suite, mini_suite, paper_suite
-from mmdmlora.experiments.tables import TABLES, Plan
+from mmdmlora.experiments.tables import STUDIES, TABLES, Plan
 from mmdmlora.io import expand_home
 
 from .progress import run_progress
@@ -17,7 +17,10 @@ from .resource_arguments import add_resource_arguments, resources_of
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        'tables', nargs='+', choices=[*TABLES, 'all'], help='tables and figures'
+        'tables',
+        nargs='+',
+        choices=[*TABLES, *STUDIES, 'all'],
+        help='tables and figures; all: those of the paper; study: when DMLoRA beats LoRA',
     )
     parser.add_argument(
         '--suite',

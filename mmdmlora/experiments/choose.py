@@ -47,11 +47,17 @@ def choose(
         [
             *_table(choice),
             '',
+            *_left_out(search),
             *(f'failed: {failure}' for failure in failures),
             f'Best: {choice.best.accuracy:.1f} % on the validation images. Train it on '
             f'all and test it with: mmdmlora train {file}',
         ]
     )
+
+
+def _left_out(search: Search) -> list[str]:
+    names = [key for key in search.space.values if key not in search.sampler.space.values]
+    return [f'{search.config} has no {name}: it was left out.' for name in names]
 
 
 def _table(choice: Choice) -> list[str]:

@@ -10,7 +10,7 @@ from .cells import Cell
 from .outcome import Outcome
 from .runs import Run
 from .scheduler import Scheduler
-from .search import Choice, Records, run_searches
+from .search import Choice, Records, Search, run_searches
 from .store import Store
 
 PROTOCOLS = {
@@ -132,11 +132,11 @@ class Need:
     """What a table needs: counts for a dry run.
 
     Attributes:
-        searches: Trials by config.
+        searches: The config and the number of trials of each search.
         final: The final runs; of searched ones with the settings of the config.
     """
 
-    searches: dict[str, int]
+    searches: list[tuple[str, int]]
     final: list[Run]
 
 
@@ -148,11 +148,18 @@ def needs(cells: Sequence[Cell], part: str) -> Need:
         search = cell.search
         if search is not None:
             searches[search.key] = (cell.config, search.sampler.trials)
-        # What another search would choose, or this one for what the cell leaves open.
-        left_open = (
-            set(search.sampler.space.values) - set(cell.fixed) if search else set()
-        )
-        origin = (search.key if search else '', *sorted(left_open))
+        # Settings differ by what another search would choose, and by what of this one's
+        # choice the cell doesn't fix.
+        origin = (search.key, *_left_open(search, cell)) if search else ()
         for run in cell.runs(None, part).values():
             final[origin, run.key] = run
-    return Need(dict(searches.values()), [*final.values()])
+    return Need([*searches.values()], [*final.values()])
+
+
+def _left_open(search: Search, cell: Cell) -> list[str]:
+    """The searched settings that hold in the cell."""
+    return [
+        key
+        for key in search.sampler.space.values
+        if not any(f'{key}.'.startswith(f'{fixed}.') for fixed in cell.fixed)
+    ]

@@ -61,7 +61,7 @@ def dry_run(request: Request) -> str:
     for name, cells in request.cells().items():
         need = needs(cells, request.part)
         lines += [f'{name}: {_counts(need.searches, need.final)}']
-        lines += [f'  search, {n} trials: {c}' for c, n in need.searches.items()]
+        lines += [f'  search, {n} trials: {c}' for c, n in need.searches]
         lines += [f'  {run.command()}' for run in need.final]
         everything += cells
     need = needs(everything, request.part)
@@ -83,10 +83,10 @@ def state(request: Request) -> str:
     return '\n'.join(lines)
 
 
-def _counts(searches: dict[str, int], final: Sequence) -> str:
+def _counts(searches: list[tuple[str, int]], final: Sequence) -> str:
     return (
-        f'{sum(searches.values())} search runs of {len(searches)} searches, '
-        f'{len(final)} final runs'
+        f'{sum(trials for _, trials in searches)} search runs of {len(searches)} '
+        f'searches, {len(final)} final runs'
     )
 
 

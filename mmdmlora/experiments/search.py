@@ -28,10 +28,12 @@ class Search:
 
     Attributes:
         config: See :class:`~mmdmlora.experiments.runs.Run`.
-        space: What to choose from; settings that the config doesn't have are left out.
+        space: What to choose from.
         trials: The number of trials; a space with fewer combinations has fewer.
         fixed: Settings of all trials.
         halving: Whether weak trials are stopped.
+        leaves_out: Whether settings that the config doesn't have are left out of the
+            space, as with one space for many methods.
 
     Source:
         Successive halving: arXiv:1502.07943. It waits for all trials of a rung, so that
@@ -43,10 +45,13 @@ class Search:
     trials: int
     fixed: Settings = field(default_factory=dict)
     halving: bool = True
+    leaves_out: bool = True
 
     @cached_property
     def sampler(self) -> Sampler:
-        space = self.space.of(Run(self.config, self.fixed, part='search'))
+        space = self.space
+        if self.leaves_out:
+            space = space.of(Run(self.config, self.fixed, part='search'))
         return Sampler(space, self.trials)
 
     @cached_property

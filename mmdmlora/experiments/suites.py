@@ -45,6 +45,7 @@ class Suite:
         space_of: The search space of a method.
         settings: Settings of all runs.
         seeded: The settings that a seed brings with it.
+        rates: The learning rates of LoRA in the study.
         fewshot_seeded: The same for figure 2.
         data_root: The folder that holds the folders of the benchmarks; None where images
             are drawn, or to take those of the configs.
@@ -62,6 +63,7 @@ class Suite:
     settings: Settings = field(default_factory=dict)
     seeded: Callable[[int], Settings] = _no_settings
     fewshot_seeded: Callable[[int], Settings] = _data_of
+    rates: tuple[float, ...] = (2e-4, 5e-4, 1e-3)
     data_root: Path | None = None
 
     def settings_of(self, task: str) -> Settings:
@@ -161,4 +163,5 @@ def mini_suite(backbone: str = 'vit-tiny', settings: Settings | None = None) -> 
         space_of=mini_space,
         settings={'train_cfg.max_epochs': MINI_EPOCHS, **(settings or {})},
         seeded=_data_of,
+        rates=(1e-3, 2e-3, 5e-3) if backbone == 'vit-tiny' else (5e-4, 1e-3, 2e-3),
     )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .cells import Cell
 from .search import Search
 from .spaces import Settings
+from .study import BRANCHES, FAST, PRUNING, SLOW, STUDY, pruning
 from .suites import Suite
 
-PRUNING = 'default_hooks.branch_pruning'
-BRANCHES = 'model.backbone.num_branches'
-SLOW, FAST = 1 / 3, 1 / 30  # 100 and 10 of 300 epochs
 # Row of the paper: a file of configs/_base_/methods.
 METHODS = {
     'Full': 'full',
@@ -40,9 +38,9 @@ SHOTS = (1, 2, 4, 8, 16)
 FRACTIONS = (0.1, 0.5, 0.8, 1.0)
 DISPERSED = (4, 8, 16)
 ABLATION: dict[str, Settings] = {
-    'S1': {BRANCHES: 8, f'{PRUNING}.interval': SLOW, f'{PRUNING}.min_branches': 1},
-    'S2': {BRANCHES: 6, f'{PRUNING}.interval': SLOW, f'{PRUNING}.min_branches': 1},
-    'S3': {BRANCHES: 8, f'{PRUNING}.interval': FAST, f'{PRUNING}.min_branches': 1},
+    'S1': {BRANCHES: 8, PRUNING: pruning(SLOW, 8)},
+    'S2': {BRANCHES: 6, PRUNING: pruning(SLOW, 6)},
+    'S3': {BRANCHES: 8, PRUNING: pruning(FAST, 8)},
     'Optimal': {},
 }
 
@@ -77,12 +75,24 @@ class Plan:
         details: tuple[str, ...] = (),
         is_fewshot: bool = False,
     ) -> Cell:
-        """A cell, with the search of its method, backbone and task."""
+        """A cell, with the search of its method, backbone and task.
+
+        Args:
+            table: The table's name.
+            row: A key of :data:`METHODS`, :data:`NOT_PRUNED`, or a file of
+                ``configs/_base_/methods``.
+            task: Its name and its group.
+            backbone: Its name in the table and its file; by default the suite's.
+            column: The condition's name.
+            fixed: The condition's settings.
+            details: See :class:`~mmdmlora.experiments.cells.Cell`.
+            is_fewshot: Whether seeds choose few-shot images.
+        """
         suite = self.suite
         label, file = backbone or next(
             (name, f) for name, f in suite.backbones.items() if f == suite.backbone
         )
-        method = METHODS['DMLoRA' if row == NOT_PRUNED else row]
+        method = METHODS['DMLoRA'] if row == NOT_PRUNED else METHODS.get(row, row)
         config = f'{method}/{file}_{task[0]}'
         settings = suite.settings_of(task[0])
         search = None
@@ -186,6 +196,20 @@ def _table7(plan: Plan) -> Iterator[Cell]:
             yield plan.cell('table7', 'DMLoRA-LS', task, column=column, fixed=fixed)
 
 
+def _study(plan: Plan) -> Iterator[Cell]:
+    for row in plan.rows([*STUDY]):
+        contender = STUDY[row]
+        for task in plan.chosen(plan.suite.tasks):
+            cell = plan.cell('study', contender.method, task, fixed=contender.fixed)
+            search = cell.search and replace(
+                cell.search,
+                space=contender.space(plan.suite.rates),
+                fixed=cell.fixed,
+                leaves_out=False,
+            )
+            yield replace(cell, row=row, search=search)
+
+
 def _whole_batches(settings: Settings) -> Settings:
     """With few images the last batch, which isn't full, must not be left out."""
     return {**settings, 'train_dataloader.drop_last': False}
@@ -200,6 +224,7 @@ TABLES: dict[str, Callable[[Plan], Iterator[Cell]]] = dict(
     table7=_table7,
     fig2=_figure2,
 )
+STUDIES: dict[str, Callable[[Plan], Iterator[Cell]]] = dict(study=_study)
 
 
 def cells_of(table: str, plan: Plan) -> list[Cell]:
@@ -208,13 +233,14 @@ def cells_of(table: str, plan: Plan) -> list[Cell]:
     Raises:
         ValueError: If there is no such table, or a task or method that no table has.
     """
-    if table not in TABLES:
-        raise ValueError(f'there is no table {table!r}: known are {", ".join(TABLES)}.')
+    known = {**TABLES, **STUDIES}
+    if table not in known:
+        raise ValueError(f'there is no table {table!r}: known are {", ".join(known)}.')
     suite = plan.suite
     tasks = {**suite.tasks, **suite.subset_tasks, **suite.fewshot_tasks}
     _check('task', plan.tasks, tasks)
-    _check('method', plan.methods, [*METHODS, NOT_PRUNED])
-    return [*TABLES[table](plan)]
+    _check('method', plan.methods, [*METHODS, NOT_PRUNED, *STUDY])
+    return [*known[table](plan)]
 
 
 def _check(kind: str, asked: tuple[str, ...] | None, known: Sequence[str] | dict) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmdmlora.experiments.protocol import needs
+from mmdmlora.experiments.study import CORE, STUDY, pruning
 from mmdmlora.experiments.suites import mini_suite, paper_suite
 from mmdmlora.experiments.tables import TABLES, Plan, cells_of
 
@@ -48,7 +49,7 @@ def test_every_cell_is_a_run_for_each_seed(name):
         table1=2, table3=15 * 3, table4=14 * 3, table5=2, table6=9, table7=3, fig2=5
     )
     assert len(need.searches) == contenders[name]
-    assert set(need.searches.values()) == {9}
+    assert {trials for _, trials in need.searches} == {9}
 
 
 def test_tables_share_runs():
@@ -77,7 +78,7 @@ def test_the_mini_suite():
 def test_all_methods_have_as_many_search_runs():
     for plan, number in ((MINI, 6), (FEW, 9)):
         need = needs(cells_of('table3', plan), 'test')
-        assert set(need.searches.values()) == {number}
+        assert {trials for _, trials in need.searches} == {number}
 
 
 def test_every_seed_has_images_of_its_own():
@@ -148,3 +149,21 @@ def test_data_folders():
         ('fgvc', '/data/fgvc'),
         ('fewshot', '/data/few-shot'),
     }
+
+
+def test_the_study_searches_as_much_for_every_contender():
+    plan = Plan(mini_suite(), 12, (0,), ('digits',))
+    cells = cells_of('study', plan)
+    assert [cell.row for cell in cells] == [*STUDY]
+    need = needs(cells, 'test')
+    assert [trials for _, trials in need.searches] == [12] * len(STUDY)
+    assert len(need.final) == len(STUDY)
+    assert set(CORE) <= set(STUDY)
+
+
+@pytest.mark.parametrize(
+    ('interval', 'branches', 'left'),
+    [(1 / 3, 8, 6), (1 / 3, 6, 4), (1 / 30, 8, 1), (2 / 3, 8, 7), (0.5, 4, 3), (1, 8, 8)],
+)
+def test_what_pruning_leaves(interval, branches, left):
+    assert pruning(interval, branches)['min_branches'] == left
