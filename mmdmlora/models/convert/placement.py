@@ -117,7 +117,10 @@ class Placement:
         width = self.target[target][0].numel()
         found = Rows(target, inside[:, 0] // width, inside[0] % width)
         expected = found.rows[:, None] * width + found.columns
-        if not torch.equal(expected, inside):
+        is_inside = 0 <= int(inside.min()) and int(found.rows.max()) < len(
+            self.target[target]
+        )
+        if not (is_inside and torch.equal(expected, inside)):
             raise ValueError(
                 f'{name}: the other model does not keep these rows as rows of one weight.'
             )
