@@ -22,6 +22,7 @@ TOOLS = {
     'browse_data.py': 'browse',
     'benchmark.py': 'benchmark',
     'reproduce.py': 'reproduce',
+    'report.py': 'report',
 }
 
 

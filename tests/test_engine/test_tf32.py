@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from mmdmlora import cli
 from mmdmlora.apis import run as api
@@ -50,8 +51,8 @@ def test_it_ends_with_the_run(before, gpu):
 
 def test_it_holds_while_training_and_testing(tmp_path, gpu, monkeypatch):
     seen = []
-    monkeypatch.setattr(api.Runner, 'train', lambda runner: seen.append(state()))
-    monkeypatch.setattr(api.Runner, 'test', lambda runner: seen.append(state()))
+    monkeypatch.setattr(Runner, 'train', lambda runner: seen.append(state()))
+    monkeypatch.setattr(Runner, 'test', lambda runner: seen.append(state()))
     monkeypatch.setattr(api, '_check_complete', lambda model, checkpoint: {})
     cfg = config(tmp_path, env_cfg=dict(allow_tf32=True))
     before = state()

@@ -40,8 +40,12 @@ class ConsoleHook(Hook):
     ``default_hooks.console=None``, or ``--log-format mmengine`` on the command line,
     brings mmengine's console back.
 
-    - When: around the training, each of its epochs and iterations, and after iterations
-      and epochs of validations and tests.
+    - When: ``before_run`` (takes the console), ``before_train`` (heading),
+      ``before_train_epoch``, ``before_train_iter``, ``after_val_epoch`` and
+      ``after_train`` (the line that is due), ``after_train_iter`` and
+      ``after_train_epoch`` (what it says, progress bar), ``after_val_iter`` and
+      ``after_test_iter`` (progress bar), ``after_test_epoch`` (the metrics of a test
+      without a training).
     - Touches: replaces the logger's handler for the console
       (:func:`~mmdmlora.engine.console.console_handler`); lets heads of mmpretrain report
       the training accuracy (:class:`~mmdmlora.engine.train_accuracy.TrainAccuracy`).
