@@ -5,9 +5,6 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
 from mmdmlora.apis.outputs import check_report
 from mmdmlora.datasets.checker import (
     SplitReport,
@@ -39,23 +36,8 @@ def run(args: Namespace) -> None:
 
 def _check(root: str, fast: bool) -> list[SplitReport]:
     """Check all tasks, with a line of progress for each on a terminal."""
-    console = Console(stderr=True)
-    columns = [*Progress.get_default_columns()[:2], MofNCompleteColumn()]
     reports = []
-    with Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        for found in find_tasks(root):
-            title = f'{found.layout.benchmark} {found.task.folder}'
-            line = bar.add_task(title, total=None)
-
-            def show(done: int, total: int, line=line) -> None:
-                bar.update(line, completed=done, total=total)
-
+    for found in find_tasks(root):
+        with progress_line(f'{found.layout.benchmark} {found.task.folder}') as show:
             reports += check_task(found, fast, show)
-            bar.remove_task(line)
     return reports

@@ -1,0 +1,18 @@
+"""Photos of one's own: a folder a class, checked and split before a training."""
+
+from .check import PhotoReport, check_photos, is_photo_tree
+from .splits import SHARE, split_photos, write_lists
+from .tree import IMAGE_ENDINGS, PhotoTree, find_images, read_tree
+
+__all__ = [
+    'IMAGE_ENDINGS',
+    'PhotoReport',
+    'PhotoTree',
+    'SHARE',
+    'check_photos',
+    'find_images',
+    'is_photo_tree',
+    'read_tree',
+    'split_photos',
+    'write_lists',
+]
