@@ -24,9 +24,7 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
 )
-_resize = dict(
-    type='ResizeEdge', edge='short', backend='pillow', interpolation='bicubic'
-)
+_resize = dict(type='ResizeEdge', edge='short', backend='pillow', interpolation='bicubic')
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     _resize,

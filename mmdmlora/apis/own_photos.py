@@ -61,15 +61,15 @@ def prepare_photos(
             else ''
         )
         raise ValueError(
-            '\n  '.join([f'{report.tree.root!r} must be mended.{remedy}', *report.faults()])
+            '\n  '.join(
+                [f'{report.tree.root!r} must be mended.{remedy}', *report.faults()]
+            )
         )
     splits = split_photos(report.tree, report.twins, seed)
     name = Path(report.tree.root).name or 'photos'
     folder = _free_folder(work_dir, name)
     file = folder / REPEAT / f'{name}.py'
-    counts = {
-        split: sum(map(len, images.values())) for split, images in splits.items()
-    }
+    counts = {split: sum(map(len, images.values())) for split, images in splits.items()}
     text = photo_config_text(
         settings,
         report.tree.root,

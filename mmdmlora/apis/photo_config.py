@@ -122,8 +122,12 @@ def photo_config_text(
     ]
     warm_up = settings.epochs // 20
     cosine = dict(type='CosineAnnealingLR', begin=warm_up, convert_to_iter_based=True)
-    rise = dict(type='LinearLR', start_factor=1e-2, end=warm_up, convert_to_iter_based=True)
-    schedule = [rise, dict(cosine, eta_min=1e-5)] if warm_up else [dict(cosine, eta_min=1e-5)]
+    rise = dict(
+        type='LinearLR', start_factor=1e-2, end=warm_up, convert_to_iter_based=True
+    )
+    schedule = (
+        [rise, dict(cosine, eta_min=1e-5)] if warm_up else [dict(cosine, eta_min=1e-5)]
+    )
     changes = [
         *settings.changes(),
         f'num_classes={len(classes)}',

@@ -13,12 +13,19 @@ from mmdmlora.datasets.checker import (
     check_task,
     find_tasks,
 )
+from mmdmlora.datasets.photos import check_photos, is_photo_tree, photos_as_text
 from mmdmlora.io import expand_home
+
+from .progress import progress_line
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = 'Ends with 1 if something is wrong.'
-    parser.add_argument('root', help='a folder with tasks, or the one above it')
+    parser.add_argument(
+        'root',
+        help='a folder with tasks, or the one above it; or a folder of photos for each '
+        'class',
+    )
     parser.add_argument('--fast', action='store_true', help="don't open the images")
     parser.add_argument('--json', metavar='FILE', help='a .json to write, too')
 
@@ -26,9 +33,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     if args.json:
         check_report(args.json, '--json')
-    reports = _check(args.root, args.fast)
-    print(as_text(reports, args.fast))
-    report = as_json(reports)
+    if is_photo_tree(args.root):
+        with progress_line('Opening the photos') as show:
+            photos = check_photos(args.root, args.fast, show)
+        text, report = photos_as_text(photos, args.fast), photos.as_json()
+    else:
+        reports = _check(args.root, args.fast)
+        text, report = as_text(reports, args.fast), as_json(reports)
+    print(text)
     if args.json:
         Path(expand_home(args.json)).write_text(json.dumps(report, indent=1) + '\n')
     sys.exit(0 if report['ok'] else 1)

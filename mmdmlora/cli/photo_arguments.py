@@ -69,7 +69,9 @@ def check_photo_arguments(args: Namespace) -> None:
             f'name either a config, got {args.config!r}, or --data {args.data}.'
         )
     if args.data_root:
-        raise ValueError(f'--data-root belongs to a config: leave it out, or {args.data}.')
+        raise ValueError(
+            f'--data-root belongs to a config: leave it out, or {args.data}.'
+        )
     if args.resume:
         raise ValueError(
             '--resume needs the config of the run that was stopped: mmdmlora train '
@@ -102,5 +104,7 @@ def config_from_photos(args: Namespace) -> None:
             show,
         )
     print(f'Wrote {file} and the lists of the split beside it.', file=sys.stderr)
-    print(f'Train it again with: mmdmlora train {shlex.quote(str(file))}', file=sys.stderr)
+    print(
+        f'Train it again with: mmdmlora train {shlex.quote(str(file))}', file=sys.stderr
+    )
     args.config, args.work_dir, args.weights = str(file), str(folder), None

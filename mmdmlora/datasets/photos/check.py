@@ -13,7 +13,7 @@ from mmdmlora.io import expand_home
 
 from ..images import find_faults, find_file_fault
 from .splits import SPLITS, group_twins, plural, too_few
-from .tree import IMAGE_ENDINGS, PhotoTree, read_tree
+from .tree import PhotoTree, class_folders, folder_entries, is_image, read_tree
 
 SHOWN = 5
 UNEQUAL = 10
@@ -49,7 +49,8 @@ class PhotoReport:
         for path, fault in self.bad_images.items():
             kinds[fault].append(path)
         damaged = [
-            f'{len(paths)} {plural("image", len(paths))}: the file {fault}: {shown(paths)}'
+            f'{len(paths)} {plural("image", len(paths))}: the file {fault}: '
+            f'{shown(paths)}'
             for fault, paths in kinds.items()
         ]
         return [*damaged, *self.errors]
@@ -69,18 +70,22 @@ class PhotoReport:
 
 
 def is_photo_tree(root: str | Path) -> bool:
-    """Whether folders of classes hold images themselves, as no benchmark's root does.
+    """Whether each folder of a class holds images itself, or nothing.
 
-    Lists beside the folders are those of a single task of a benchmark.
+    No benchmark's root is like that. Lists beside the folders are those of a single task
+    of a benchmark.
     """
     root = Path(expand_home(str(root)))
     if not root.is_dir() or [*root.glob('*.json'), *root.glob('*.mat')]:
         return False
-    return any(
-        file.suffix.lower() in IMAGE_ENDINGS
-        for pattern in ('*/*', 'train*/*/*', 'Train*/*/*')
-        for file in root.glob(pattern)
-    )
+    try:
+        folders = class_folders(str(root))
+    except ValueError:  # It is a tree of photos, with a fault.
+        return True
+    contents = [folder_entries(folder) for folder in folders]
+    direct = [any(map(is_image, files)) for _, files in contents]
+    is_empty = [not names and not files for names, files in contents]
+    return any(direct) and all(map(any, zip(direct, is_empty, strict=True)))
 
 
 def check_photos(
@@ -229,5 +234,3 @@ def _notes(report: PhotoReport) -> list[str]:
             f'left out, because no image of a class: {shown(list(tree.others))}.'
         )
     return notes
-
-

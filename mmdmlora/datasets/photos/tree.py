@@ -11,8 +11,27 @@ from mmdmlora.io import expand_home
 
 # What the decoders read, and formats that people have: a fault names what can't be read.
 IMAGE_ENDINGS = frozenset(
-    '.jpg .jpeg .jpe .jfif .png .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 '
-    '.avif .heic .heif'.split()
+    [
+        '.jpg',
+        '.jpeg',
+        '.jpe',
+        '.jfif',
+        '.png',
+        '.webp',
+        '.bmp',
+        '.dib',
+        '.gif',
+        '.tif',
+        '.tiff',
+        '.ppm',
+        '.pgm',
+        '.pbm',
+        '.pnm',
+        '.jp2',
+        '.avif',
+        '.heic',
+        '.heif',
+    ]
 )
 SPLIT_NAMES = dict(
     train='train',
@@ -101,7 +120,7 @@ def read_tree(root: str | Path) -> PhotoTree:
     root = os.path.abspath(expand_home(str(root)))
     if not os.path.isdir(root):
         raise ValueError(f'there is no folder {root!r}: name the folder of your photos.')
-    folders, files = _entries(root)
+    folders, files = folder_entries(root)
     split_folders = _split_folders(root, folders)
     if split_folders:
         others = [f for f in folders if f not in split_folders.values()] + files
@@ -113,7 +132,7 @@ def read_tree(root: str | Path) -> PhotoTree:
         classes, others = _read_classes(root, '')
         splits = dict(train=classes)
     if not splits['train']:
-        loose = [name for name in others if _is_image(name)]
+        loose = [name for name in others if is_image(name)]
         got = f'it holds {len(loose)} images, but no folder' if loose else 'got none'
         raise ValueError(
             f'{root!r} must have a folder of photos for each class, such as cats/ and '
@@ -124,7 +143,8 @@ def read_tree(root: str | Path) -> PhotoTree:
 
 def find_images(folder: str) -> tuple[list[str], list[str]]:
     """The images below a folder, and the other files, sorted; links are followed."""
-    images, others = [], []
+    images: list[str] = []
+    others: list[str] = []
     visited = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         if os.path.realpath(place) in visited:
@@ -133,8 +153,16 @@ def find_images(folder: str) -> tuple[list[str], list[str]]:
         visited.add(os.path.realpath(place))
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         for name in filter(lambda name: not _is_hidden(name), files):
-            (images if _is_image(name) else others).append(os.path.join(place, name))
+            (images if is_image(name) else others).append(os.path.join(place, name))
     return sorted(images), sorted(others)
+
+
+def class_folders(root: str) -> list[str]:
+    """The folders of classes, in each split; see :func:`read_tree`."""
+    folders, _ = folder_entries(root)
+    splits = _split_folders(root, folders).values()
+    tops = [os.path.join(root, split) for split in splits] or [root]
+    return [os.path.join(top, name) for top in tops for name in folder_entries(top)[0]]
 
 
 def _split_folders(root: str, folders: list[str]) -> dict[str, str]:
@@ -154,14 +182,16 @@ def _split_folders(root: str, folders: list[str]) -> dict[str, str]:
             )
         found[name] = folder
     if 'train' in found:
-        classes, files = _entries(os.path.join(root, found['train']))
-        is_class = not classes or any(map(_is_image, files))
+        classes, files = folder_entries(os.path.join(root, found['train']))
+        is_class = not classes or any(map(is_image, files))
         if not is_class:
-            return {name: found[name] for name in ('train', 'val', 'test') if name in found}
+            return {
+                name: found[name] for name in ('train', 'val', 'test') if name in found
+            }
     elif found and len(found) == len(folders):
         raise ValueError(
-            f'{root!r} has the splits {sorted(found)}, but no folder train/ with a folder '
-            'of photos for each class. Add it.'
+            f'{root!r} has the splits {sorted(found)}, but no folder train/ with a '
+            'folder of photos for each class. Add it.'
         )
     return {}
 
@@ -169,7 +199,7 @@ def _split_folders(root: str, folders: list[str]) -> dict[str, str]:
 def _read_classes(root: str, folder: str) -> tuple[Split, list[str]]:
     """The images of each class in a folder of the root, and what is left out."""
     top = os.path.join(root, folder)
-    names, files = _entries(top)
+    names, files = folder_entries(top)
     others = [os.path.join(folder, name) for name in files]
     split: Split = {}
     for name in names:
@@ -179,7 +209,7 @@ def _read_classes(root: str, folder: str) -> tuple[Split, list[str]]:
     return split, others
 
 
-def _entries(folder: str) -> tuple[list[str], list[str]]:
+def folder_entries(folder: str) -> tuple[list[str], list[str]]:
     """The names of the folders and of the files in a folder, without hidden ones."""
     with os.scandir(folder) as entries:
         visible = [entry for entry in entries if not _is_hidden(entry.name)]
@@ -188,10 +218,9 @@ def _entries(folder: str) -> tuple[list[str], list[str]]:
 
 
 def _is_hidden(name: str) -> bool:
-    return (
-        name.startswith('.') or name.lower() in SYSTEM_FILES or name in SYSTEM_FOLDERS
-    )
+    return name.startswith('.') or name.lower() in SYSTEM_FILES or name in SYSTEM_FOLDERS
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a file is an image, by its ending."""
     return os.path.splitext(name)[1].lower() in IMAGE_ENDINGS
