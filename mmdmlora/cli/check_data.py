@@ -13,7 +13,12 @@ from mmdmlora.datasets.checker import (
     check_task,
     find_tasks,
 )
-from mmdmlora.datasets.photos import check_photos, is_photo_tree, photos_as_text
+from mmdmlora.datasets.photos import (
+    check_photos,
+    is_photo_tree,
+    may_be_photos,
+    photos_as_text,
+)
 from mmdmlora.io import expand_home
 
 from .progress import progress_line
@@ -33,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     if args.json:
         check_report(args.json, '--json')
-    if is_photo_tree(args.root):
+    if _holds_photos(args.root):
         with progress_line('Opening the photos') as show:
             photos = check_photos(args.root, args.fast, show)
         text, report = photos_as_text(photos, args.fast), photos.as_json()
@@ -44,6 +49,17 @@ def run(args: Namespace) -> None:
     if args.json:
         Path(expand_home(args.json)).write_text(json.dumps(report, indent=1) + '\n')
     sys.exit(0 if report['ok'] else 1)
+
+
+def _holds_photos(root: str) -> bool:
+    """Whether a folder is to be checked as photos, not as benchmarks."""
+    if is_photo_tree(root):
+        return True
+    try:
+        find_tasks(root)
+    except ValueError:
+        return may_be_photos(root)
+    return False
 
 
 def _check(root: str, fast: bool) -> list[SplitReport]:

@@ -1,6 +1,6 @@
 """Photos of one's own: a folder a class, checked and split before a training."""
 
-from .check import PhotoReport, check_photos, is_photo_tree
+from .check import PhotoReport, check_photos, is_photo_tree, may_be_photos
 from .report import photos_as_text
 from .splits import SHARE, split_photos, write_lists
 from .tree import IMAGE_ENDINGS, PhotoTree, find_images, read_tree
@@ -13,6 +13,7 @@ __all__ = [
     'check_photos',
     'find_images',
     'is_photo_tree',
+    'may_be_photos',
     'photos_as_text',
     'read_tree',
     'split_photos',

@@ -13,7 +13,14 @@ from mmdmlora.io import expand_home
 
 from ..images import find_faults, find_file_fault
 from .splits import SPLITS, group_twins, plural, too_few
-from .tree import PhotoTree, class_folders, folder_entries, is_image, read_tree
+from .tree import (
+    PhotoTree,
+    class_folders,
+    find_images,
+    folder_entries,
+    is_image,
+    read_tree,
+)
 
 SHOWN = 5
 UNEQUAL = 10
@@ -86,6 +93,19 @@ def is_photo_tree(root: str | Path) -> bool:
     direct = [any(map(is_image, files)) for _, files in contents]
     is_empty = [not names and not files for names, files in contents]
     return any(direct) and all(map(any, zip(direct, is_empty, strict=True)))
+
+
+def may_be_photos(root: str | Path) -> bool:
+    """Whether a folder in which no benchmark lies may be meant for photos.
+
+    It holds images itself, or two folders with some, however deep.
+    """
+    root = expand_home(str(root))
+    if not os.path.isdir(root):
+        return False
+    folders, files = folder_entries(root)
+    holding = [f for f in folders if find_images(os.path.join(root, f))[0]]
+    return len(holding) > 1 or any(map(is_image, files))
 
 
 def check_photos(
