@@ -56,15 +56,12 @@ def prepare_photos(
     report = check_photos(root, progress=progress)
     if report.errors or (report.bad_images and not skip_corrupt):
         remedy = (
-            ' Or leave out images that can not be read with --skip-corrupt.'
+            ' (--skip-corrupt leaves out images that can not be read)'
             if report.bad_images
             else ''
         )
-        raise ValueError(
-            '\n  '.join(
-                [f'{report.tree.root!r} must be mended.{remedy}', *report.faults()]
-            )
-        )
+        title = f'mend the photos in {report.tree.root!r} first{remedy}.'
+        raise ValueError('\n  '.join([title, *report.faults()]))
     splits = split_photos(report.tree, report.twins, seed)
     name = Path(report.tree.root).name or 'photos'
     folder = _free_folder(work_dir, name)

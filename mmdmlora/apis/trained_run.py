@@ -10,6 +10,7 @@ from mmengine.runner import set_random_seed
 from torch import nn
 
 from mmdmlora.engine.checkpoint_files import POINTER
+from mmdmlora.engine.seeding import kept_random_state
 from mmdmlora.engine.state_check import check_fits
 from mmdmlora.io import (
     WEIGHTS_ENDINGS,
@@ -119,7 +120,8 @@ def load_trained(config: Config, checkpoint: str | Path) -> tuple[nn.Module, dic
     model_settings = settings['model']
     if settings.get('data_preprocessor') is not None:
         model_settings.setdefault('data_preprocessor', settings['data_preprocessor'])
-    with DefaultScope.overwrite_default_scope(settings.get('default_scope', 'mmdmlora')):
+    scope = settings.get('default_scope', 'mmdmlora')
+    with DefaultScope.overwrite_default_scope(scope), kept_random_state():
         # A backbone without a checkpoint is random: the Runner's seed makes it the same.
         set_random_seed(settings.get('randomness', {}).get('seed'))
         model = MODELS.build(model_settings)
