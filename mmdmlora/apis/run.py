@@ -6,10 +6,8 @@ import copy
 import itertools
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import set_random_seed
 
 from mmdmlora.engine.compiling import prepare_compile
 from mmdmlora.engine.console import build_runner
@@ -22,11 +20,9 @@ from mmdmlora.engine.launch import (
 )
 from mmdmlora.engine.required_hooks import required_hooks
 from mmdmlora.engine.seeding import restored_determinism
-from mmdmlora.engine.state_check import check_fits
 from mmdmlora.engine.tf32 import check_tf32, tf32
 from mmdmlora.engine.unwrapped_model import unwrapped
-from mmdmlora.io import expand_home, install_safe_loaders, load_checkpoint
-from mmdmlora.registry import MODELS
+from mmdmlora.io import expand_home, install_safe_loaders
 
 from .checks import (
     check_caches,
@@ -38,6 +34,7 @@ from .checks import (
     check_writable,
 )
 from .outputs import check_merged, check_run, config_inputs
+from .trained_run import check_complete, load_trained
 
 # Of these alone mmengine accepts None, to switch the hook off.
 MMENGINE_HOOKS = (
@@ -208,7 +205,7 @@ def test(config: Config, checkpoint: str) -> dict[str, float]:
             that the config trains.
     """
     runner = build_runner(prepare_test(config, checkpoint))
-    _check_complete(runner.model, checkpoint)
+    check_complete(unwrapped(runner.model), checkpoint)
     with tf32(config):
         return runner.test()
 
@@ -232,55 +229,6 @@ def merge(config: Config, checkpoint: str, out: str) -> Path:
     expand_home(config._cfg_dict)
     checkpoint, out = expand_home(checkpoint), expand_home(out)
     check_merged(out, 'OUT', [checkpoint, *config_inputs(config)])
-    model, meta = load_trained(config, checkpoint)
-    return save_merged(model, config, out, meta)
-
-
-def load_trained(config: Config, checkpoint: str) -> tuple[torch.nn.Module, dict]:
-    """Build the model of a config with the weights of a checkpoint.
-
-    Args:
-        config: The config that the checkpoint was trained with.
-        checkpoint: A checkpoint written by training; of an EMA the averaged weights.
-
-    Returns:
-        tuple: The model, on the CPU, and what the checkpoint says of the data set, such
-        as the names of its ``classes``.
-
-    Raises:
-        ValueError: If the backbone's file is missing, or the checkpoint is or doesn't
-            hold everything that the config trains.
-    """
-    install_safe_loaders()
-    expand_home(config._cfg_dict)
-    check_files(Config(dict(model=config.to_dict()['model'])))
     init_default_scope(config.get('default_scope', 'mmdmlora'))
-    # A backbone without a checkpoint is random: the Runner's seed makes it the same.
-    set_random_seed(config.get('randomness', {}).get('seed'))
-    settings = copy.deepcopy(config.model)
-    if config.get('data_preprocessor') is not None:
-        # As mmengine's Runner does.
-        settings.setdefault('data_preprocessor', config.data_preprocessor)
-    model = MODELS.build(settings)
-    state = _check_complete(model, checkpoint)
-    model.load_state_dict(state['state_dict'])
-    return model, state.get('meta', {}).get('dataset_meta') or {}
-
-
-def _check_complete(model: torch.nn.Module, checkpoint: str) -> dict:
-    """Load a checkpoint and refuse one that doesn't hold what the model trains."""
-    try:
-        loaded = load_checkpoint(checkpoint)
-    except FileNotFoundError as error:
-        raise ValueError(
-            f'there is no checkpoint {checkpoint!r}: name one that training has written, '
-            'such as work_dirs/.../epoch_60.pth.'
-        ) from error
-    state = loaded.get('state_dict')
-    if state is None:
-        raise ValueError(
-            f'{checkpoint!r} has no state_dict: name a checkpoint that training has '
-            'written.'
-        )
-    check_fits(unwrapped(model), state, repr(checkpoint))
-    return loaded
+    model, dataset_meta = load_trained(config, checkpoint)
+    return save_merged(model, config, out, dataset_meta)

@@ -13,8 +13,9 @@ def timm_backbone(name: str, **options) -> dict:
 
     Args:
         name (str): A name of ``timm.create_model``, also with a tag.
-        **options: Other arguments of ``timm.create_model``. ``img_size`` is also the size
-            of the images.
+        **options: Other arguments of ``timm.create_model``, and of
+            :class:`~mmdmlora.models.timm_classifier.TimmClassifier`. ``img_size`` is the
+            size of the images; a model that takes images of any size isn't given it.
 
     Raises:
         ValueError: If timm isn't installed or doesn't know the name.
@@ -30,6 +31,8 @@ def timm_backbone(name: str, **options) -> dict:
     check_timm_name(name)
     settings = timm.get_pretrained_cfg(name)
     size = options.get('img_size', settings.input_size[-1])
+    if not settings.fixed_input_size:
+        options.pop('img_size', None)
     return dict(
         input_size=size,
         weights_source=f'https://huggingface.co/timm/{name}',

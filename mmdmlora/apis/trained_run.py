@@ -1,16 +1,27 @@
-"""What lies in the folder of a training: its config and its checkpoints."""
+"""What a training has left: its checkpoint, the config beside it, and the model."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import set_random_seed
+from torch import nn
 
-from mmdmlora.io import WEIGHTS_ENDINGS, expand_home
+from mmdmlora.engine.checkpoint_files import POINTER
+from mmdmlora.engine.seeding import kept_random_state
+from mmdmlora.engine.state_check import check_fits
+from mmdmlora.io import (
+    WEIGHTS_ENDINGS,
+    expand_home,
+    install_safe_loaders,
+    load_checkpoint,
+)
+from mmdmlora.registry import MODELS
 
-NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+from .checks import check_files
 
 
 @dataclass(frozen=True)
@@ -30,72 +41,145 @@ class TrainedRun:
         return Config.fromfile(self.config)
 
 
-def find_run(place: str | Path, best: bool = False) -> TrainedRun:
+def find_run(run: str | Path, best: bool = False) -> TrainedRun:
     """Find the checkpoint and the config that a user means.
 
     Args:
-        place (str | Path): A training's folder, or a checkpoint. A checkpoint's config
-            is the file of the same name with the ending ``.py``, as ``merge`` writes it,
-            or else the training's config beside it.
-        best (bool): Take the best checkpoint of a folder instead of the last one.
-            Defaults to False.
+        run (str | Path): See :func:`find_checkpoint`.
+        best (bool): The same.
 
     Raises:
-        ValueError: If something is missing or several files could be meant.
+        ValueError: If one of them is missing or several configs could be meant.
     """
-    path = expand_home(Path(place))
-    if path.is_dir():
-        return TrainedRun(_config_of(path), _checkpoint_of(path, best))
-    if not path.is_file():
+    checkpoint = find_checkpoint(run, best)
+    return TrainedRun(find_run_config(checkpoint), checkpoint)
+
+
+def find_checkpoint(run: str | Path, best: bool = False) -> Path:
+    """Find the checkpoint that a run's folder means.
+
+    Args:
+        run (str | Path): A working directory, or a checkpoint, which means itself.
+        best (bool): Take the best on the validation images, not the last. Defaults to
+            False.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    path = expand_home(Path(run))
+    if path.is_file():
+        if best:
+            raise ValueError(
+                f'the best checkpoint is looked for in a folder, got {str(path)!r}: name '
+                'its folder, or that checkpoint itself.'
+            )
+        return path
+    if not path.is_dir():
         raise ValueError(
-            f"there is no {str(place)!r}: name a training's folder, such as "
-            'work_dirs/dmlora/vit-tiny_digits, or a checkpoint in it.'
-        )
-    if path.suffix not in WEIGHTS_ENDINGS:
-        raise ValueError(
-            f'{str(place)!r} is no checkpoint: expected a file ending in one of '
-            f"{list(WEIGHTS_ENDINGS)}, or a training's folder."
+            f'there is no run {str(path)!r}: name the folder of a training, such as '
+            'work_dirs/photos, or a checkpoint in it.'
         )
     if best:
-        raise ValueError(
-            f"{str(place)!r} is one checkpoint: --best goes with a training's folder."
-        )
-    beside = path.with_suffix('.py')
-    return TrainedRun(beside if beside.is_file() else _config_of(path.parent), path)
-
-
-def _config_of(folder: Path) -> Path:
-    configs = [p for p in folder.glob('*.py') if not _is_other(p)]
-    if len(configs) == 1:
-        return configs[0]
-    found = sorted(p.name for p in configs)
+        found = sorted(path.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
+        if not found:
+            raise ValueError(
+                f'{str(path)!r} has no best_*.pth: it was trained without validation. '
+                'Leave the last one to be taken.'
+            )
+        return found[-1]
+    pointer = path / POINTER
+    if pointer.is_file():
+        named = Path(pointer.read_text().strip())
+        # The folder may have been moved since.
+        for file in (path / named.name, named):
+            if file.is_file():
+                return file
     raise ValueError(
-        f'{str(folder)!r} has {"several configs" if found else "no config"}'
-        f'{f": {found}" if found else ""}. A training writes its config there; keep that '
-        'one alone beside the checkpoints.'
+        f'{str(path)!r} holds no checkpoint of a training: name the folder with '
+        f'{POINTER}, or a checkpoint.'
     )
 
 
-def _is_other(config: Path) -> bool:
-    """Whether it isn't a training's: one that a test wrote, or a merged model's."""
-    weights = [config.with_suffix(ending) for ending in WEIGHTS_ENDINGS]
-    return config.stem.endswith('_test') or any(path.is_file() for path in weights)
+def find_run_config(checkpoint: Path) -> Path:
+    """Find the config beside a checkpoint.
+
+    A merged model has its own, of the same name. Otherwise it is the one that the
+    training wrote; those of merged models and of tests are passed over.
+
+    Raises:
+        ValueError: If there is none, or several.
+    """
+    own = checkpoint.with_suffix('.py')
+    if own.is_file():
+        return own
+    files = sorted(checkpoint.parent.glob('*.py'))
+    stems = {file.stem for file in files}
+    configs = [
+        file
+        for file in files
+        if not any(file.with_suffix(ending).exists() for ending in WEIGHTS_ENDINGS)
+        and file.stem.removesuffix('_test') not in stems - {file.stem}
+    ]
+    if len(configs) == 1:
+        return configs[0]
+    found = f'got {[file.name for file in configs]}' if configs else 'got none'
+    raise ValueError(
+        f'there must be one config beside {str(checkpoint)!r}, {found}. Name the one '
+        'that it was trained with as config (--config FILE).'
+    )
 
 
-def _checkpoint_of(folder: Path, best: bool) -> Path:
-    if best:
-        found = sorted(folder.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
-        remedy = 'Train with save_best, or leave out --best.'
-    else:
-        pointer = folder / 'last_checkpoint'
-        if pointer.is_file():
-            named = folder / Path(pointer.read_text(encoding='utf-8').strip()).name
-            if named.is_file():
-                return named
-        numbered = [(m, p) for p in folder.iterdir() if (m := NUMBERED.fullmatch(p.name))]
-        found = [p for m, p in sorted(numbered, key=lambda pair: int(pair[0][1]))]
-        remedy = 'Train first, or name the checkpoint.'
-    if not found:
-        kind = 'best checkpoint' if best else 'checkpoint'
-        raise ValueError(f'{str(folder)!r} has no {kind}. {remedy}')
-    return found[-1]
+def load_trained(config: Config, checkpoint: str | Path) -> tuple[nn.Module, dict]:
+    """Build a config's model with the weights of a checkpoint.
+
+    Args:
+        config (Config): The config that the checkpoint was trained with. The model gets
+            its ``data_preprocessor``; else it isn't changed, but for ``~`` in paths.
+        checkpoint (str | Path): A checkpoint written by training, or by a merge.
+
+    Returns:
+        tuple[nn.Module, dict]: The model, and what the checkpoint knows of the data, such
+        as ``classes``.
+
+    Raises:
+        ValueError: If the backbone's weights or the checkpoint are missing, or the
+            checkpoint doesn't fit.
+    """
+    install_safe_loaders()
+    expand_home(config._cfg_dict)
+    check_files(Config(dict(model=config.to_dict()['model'])))
+    settings = config.to_dict()
+    model_settings = settings['model']
+    if settings.get('data_preprocessor') is not None:
+        model_settings.setdefault('data_preprocessor', settings['data_preprocessor'])
+    scope = settings.get('default_scope', 'mmdmlora')
+    with DefaultScope.overwrite_default_scope(scope), kept_random_state():
+        # A backbone without a checkpoint is random: the Runner's seed makes it the same.
+        set_random_seed(settings.get('randomness', {}).get('seed'))
+        model = MODELS.build(model_settings)
+    loaded = check_complete(model, str(checkpoint))
+    model.load_state_dict(loaded['state_dict'])
+    return model, loaded.get('meta', {}).get('dataset_meta') or {}
+
+
+def check_complete(model: nn.Module, checkpoint: str) -> dict:
+    """Load a checkpoint and refuse one that doesn't hold what the model trains.
+
+    Raises:
+        ValueError: If there is no such file, it is of another kind, or doesn't fit.
+    """
+    try:
+        loaded = load_checkpoint(checkpoint)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f'there is no checkpoint {checkpoint!r}: name one that training has written, '
+            'such as work_dirs/.../epoch_60.pth.'
+        ) from error
+    state = loaded.get('state_dict')
+    if state is None:
+        raise ValueError(
+            f'{checkpoint!r} has no state_dict: name a checkpoint that training has '
+            'written.'
+        )
+    check_fits(model, state, repr(checkpoint))
+    return loaded

@@ -16,11 +16,12 @@ from mmdmlora.version import __version__
 from .errors import user_errors
 
 COMMANDS = {
-    'train': 'Train a model, test it at the end and merge it.',
+    'train': 'Train a model on a config or a folder of photos, test and merge it.',
     'test': 'Test a checkpoint on the test split.',
+    'predict': 'Classify images with a trained model.',
     'merge': 'Fold adapters into the backbone; the result is a stock model.',
     'export': 'Write a trained classifier as ONNX, for timm, for PEFT and others.',
-    'check-data': 'Check lists, counts, classes and images of the data sets in a folder.',
+    'check-data': 'Check the data sets or the photos in a folder.',
     'convert': "Write a pre-trained backbone with mmpretrain's names.",
     'browse': "Draw samples of a config's training set after its pipeline.",
     'benchmark': 'Measure step time and memory of methods side by side.',

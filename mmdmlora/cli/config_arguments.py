@@ -16,10 +16,16 @@ from mmdmlora.data_settings import dataset_settings
 from mmdmlora.engine.console import use_log_format
 
 
-def add_config_arguments(parser: ArgumentParser) -> None:
-    """Add what every command that reads a config takes."""
+def add_config_arguments(parser: ArgumentParser, nargs: str | None = None) -> None:
+    """Add what every command that reads a config takes.
+
+    Args:
+        parser: The command's parser.
+        nargs: '?' where the command can do without a config.
+    """
     parser.add_argument(
         'config',
+        nargs=nargs,
         help='a config file, or the name of a shipped one: <method>/<backbone>_<task>',
     )
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""How far a set of runs is."""
+"""How far a command is."""
 
 from __future__ import annotations
 
@@ -7,10 +7,41 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 # Where there is no terminal: a line for each so many of a hundred.
 STEP = 5
+
+
+@contextmanager
+def progress_line(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how much is done, on a terminal only, until the block ends.
+
+    Args:
+        title: What is done.
+
+    Yields:
+        Callable: Takes the number of things that are done, and of all.
+    """
+    console = Console(stderr=True)
+    columns = [*Progress.get_default_columns()[:2], MofNCompleteColumn()]
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        # What is printed goes above the line, unless it goes into a file.
+        redirect_stdout=sys.stdout.isatty(),
+    ) as bar:
+        line = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(line, completed=done, total=total)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """``mmdmlora train``: train a model, test it at the end and merge it."""
 
+import shlex
 from argparse import ArgumentParser, Namespace
 
 from mmdmlora.apis.run import train
@@ -7,10 +8,16 @@ from mmdmlora.engine.launch import use_amp
 from mmdmlora.engine.tf32 import use_tf32
 
 from .config_arguments import add_config_arguments, add_log_format, read_config
+from .photo_arguments import (
+    add_photo_arguments,
+    check_photo_arguments,
+    config_from_photos,
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    add_config_arguments(parser)
+    add_config_arguments(parser, nargs='?')
+    add_photo_arguments(parser)
     add_log_format(parser)
     parser.add_argument(
         '--resume',
@@ -39,6 +46,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    check_photo_arguments(args)
+    if args.data:
+        config_from_photos(args)
+    if args.config_only:
+        return
     config = read_config(args)
     if args.resume:
         config.resume = True
@@ -50,3 +62,5 @@ def run(args: Namespace) -> None:
     if args.compile and not config.get('compile'):
         config.compile = True
     train(config)
+    if args.data:
+        print(f'Use the model: mmdmlora predict {shlex.quote(config.work_dir)} IMAGES')

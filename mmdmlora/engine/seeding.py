@@ -39,6 +39,19 @@ def restored_determinism() -> Iterator[None]:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Give Python, NumPy and torch their random states back when the block ends."""
+    states = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
 @FUNCTIONS.register_module()
 def epoch_worker_init_fn(worker_id: int) -> None:
     """Seed a data loader's worker from the seed that torch draws for it each epoch.

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 TOOLS = {
     'train.py': 'train',
     'test.py': 'test',
+    'predict.py': 'predict',
     'merge.py': 'merge',
     'export.py': 'export',
     'check_data.py': 'check-data',

@@ -64,7 +64,7 @@ def _explain_nothing(root: str) -> str:
                     f'{root!r} is a single task of {layout.benchmark}. Pass the folder '
                     f'above it, {above!r}.'
                 )
-    lines = [f'no benchmark lies under {root!r}.']
+    lines = [f'no benchmark lies under {root!r}, nor a folder of photos for each class.']
     for layout in LAYOUTS:
         below = ', '.join(parent for parent in layout.parents if parent)
         folders = ', '.join(task.folder for task in layout.tasks)

@@ -117,7 +117,7 @@ class Placement:
         width = self.target[target][0].numel()
         found = Rows(target, inside[:, 0] // width, inside[0] % width)
         expected = found.rows[:, None] * width + found.columns
-        is_inside = 0 <= int(inside.min()) and int(found.rows.max()) < len(
+        is_inside = int(inside.min()) >= 0 and int(found.rows.max()) < len(
             self.target[target]
         )
         if not (is_inside and torch.equal(expected, inside)):
