@@ -21,7 +21,7 @@ DISTRIBUTIONS = dict(
     sklearn='scikit-learn',
     yaml='pyyaml',
 )
-EXTRAS = ('benchmark', 'digits', 'experiments', 'fgvc', 'timm', 'pretrain')
+EXTRAS = ('benchmark', 'digits', 'experiments', 'fgvc', 'timm', 'pretrain', 'export')
 # mmcv is a requirement that a wheel can't state, see pyproject.toml.
 UNDECLARED = {'mmcv'}
 

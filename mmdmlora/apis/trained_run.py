@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from mmdmlora.io import (
 from mmdmlora.registry import MODELS
 
 from .checks import check_files
+
+# What a training names its checkpoints.
+NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,9 @@ def find_checkpoint(run: str | Path, best: bool = False) -> Path:
         for file in (path / named.name, named):
             if file.is_file():
                 return file
+    numbered = [(m, p) for p in path.iterdir() if (m := NUMBERED.fullmatch(p.name))]
+    if numbered:
+        return max(numbered, key=lambda pair: int(pair[0][1]))[1]
     raise ValueError(
         f'{str(path)!r} holds no checkpoint of a training: name the folder with '
         f'{POINTER}, or a checkpoint.'

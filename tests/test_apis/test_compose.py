@@ -17,7 +17,7 @@ from tests.wrapped_data import WRAPPERS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FILES = sorted(
-    p for p in CONFIGS.rglob('*.py') if not {'_base_', 'examples'} & {*p.parts}
+    p for p in CONFIGS.rglob('*.py') if not {'_base_', 'examples', 'spaces'} & {*p.parts}
 )
 PARTS = {
     kind: sorted(p.stem for p in (CONFIGS / '_base_' / kind).glob('*.py'))

@@ -53,7 +53,7 @@ def test_it_holds_while_training_and_testing(tmp_path, gpu, monkeypatch):
     seen = []
     monkeypatch.setattr(Runner, 'train', lambda runner: seen.append(state()))
     monkeypatch.setattr(Runner, 'test', lambda runner: seen.append(state()))
-    monkeypatch.setattr(api, '_check_complete', lambda model, checkpoint: {})
+    monkeypatch.setattr(api, 'check_complete', lambda model, checkpoint: {})
     cfg = config(tmp_path, env_cfg=dict(allow_tf32=True))
     before = state()
     api.train(cfg)

@@ -104,6 +104,7 @@ def fake_runner(model: torch.nn.Module, step: int, run: int) -> SimpleNamespace:
         train_loop=None,
         logger=logging.getLogger('mmdmlora.tests'),
         optim_wrapper=SimpleNamespace(param_groups=[]),
+        param_schedulers=None,
         hooks=[],
     )
 

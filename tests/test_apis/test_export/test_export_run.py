@@ -185,7 +185,7 @@ def test_nothing_is_replaced_unasked(tmp_path):
 def test_a_run_is_found(tmp_path):
     trained_run(tmp_path)
     assert find_run(tmp_path).checkpoint == tmp_path / 'epoch_3.pth'
-    with pytest.raises(ValueError, match='no best checkpoint'):
+    with pytest.raises(ValueError, match=r'has no best_'):
         find_run(tmp_path, best=True)
     shutil.copy(tmp_path / 'epoch_3.pth', tmp_path / 'best_accuracy_top1_epoch_2.pth')
     assert find_run(tmp_path, best=True).checkpoint.name.startswith('best_')
@@ -195,10 +195,9 @@ def test_a_run_is_found(tmp_path):
     assert find_run(tmp_path / 'epoch_3.pth').config == tmp_path / 'experiment.py'
     for place, message in {
         'none': 'there is no',
-        'experiment.py': 'no checkpoint',
     }.items():
         with pytest.raises(ValueError, match=message):
             find_run(tmp_path / place)
     (tmp_path / 'another.py').write_text('')
-    with pytest.raises(ValueError, match='several configs'):
+    with pytest.raises(ValueError, match='there must be one config'):
         find_run(tmp_path)
