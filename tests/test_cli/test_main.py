@@ -24,6 +24,7 @@ TOOLS = {
     'benchmark.py': 'benchmark',
     'reproduce.py': 'reproduce',
     'report.py': 'report',
+    'search.py': 'search',
 }
 
 
