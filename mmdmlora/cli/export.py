@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from mmdmlora.apis.export.libraries import LIBRARIES
+from mmdmlora.apis.export.lora import LIBRARIES
 from mmdmlora.apis.export.run import FORMATS, export
 
 

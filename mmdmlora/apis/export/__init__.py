@@ -8,5 +8,8 @@
 | ``merged.py`` | mmpretrain's checkpoint, safetensors and timm's state dict |
 | ``lora.py`` | a LoRA adapter of Hugging Face PEFT |
 | ``architecture.py`` | reads the architecture of mmpretrain's backbones |
-| ``libraries.py`` | builds the same architecture in timm and transformers |
+| ``library_model.py`` | that architecture in another library, and where it keeps what |
+| ``timm_model.py`` | builds it in timm |
+| ``transformers_model.py`` | builds it in transformers |
+| ``mmpretrain_model.py`` | builds it in mmpretrain |
 """

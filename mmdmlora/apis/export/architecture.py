@@ -60,9 +60,12 @@ def _read_vit(backbone: Any, size: int) -> dict[str, Any]:
     width = backbone.embed_dims
     if isinstance(block.ffn.layers[1], nn.Linear) is False:
         raise AttributeError('its feed-forward network is gated')
+    patches = backbone.patch_embed.projection
+    if patches.kernel_size != patches.stride:
+        raise AttributeError('its patches overlap')
     return dict(
         img_size=size,
-        patch_size=backbone.patch_embed.projection.kernel_size[0],
+        patch_size=patches.kernel_size[0],
         embed_dim=width,
         depth=len(backbone.layers),
         num_heads=block.attn.num_heads,

@@ -14,6 +14,7 @@ This is exact too. The classifier goes into ``modules_to_save``.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,12 @@ from mmdmlora.models.layers.low_rank_update import LowRankPair
 from mmdmlora.models.methods.low_rank_model import LowRankModel
 
 from .classifier import TrainedClassifier
-from .libraries import LibraryModel, logits_of, timm_model, transformers_model
+from .library_model import LibraryModel, logits_of
+from .mmpretrain_model import mmpretrain_model
+from .timm_model import timm_model
+from .transformers_model import transformers_model
 
+LIBRARIES = ('timm', 'transformers', 'mmpretrain')
 WEIGHTS_FILE = 'adapter_model.safetensors'
 PREFIX = 'base_model.model.'
 
@@ -44,9 +49,21 @@ def library_model(
         ValueError: If the method isn't low-rank or trains more of the backbone.
     """
     wrapper = _low_rank_wrapper(trained)
-    target = (
-        timm_model(trained, name) if library == 'timm' else transformers_model(trained)
+    builders = dict(
+        timm=partial(timm_model, name=name),
+        transformers=transformers_model,
+        mmpretrain=mmpretrain_model,
     )
+    try:
+        target = builders[library](trained)
+        target.load(trained.bare_backbone.state_dict(), trained.head)
+    except ValueError as error:
+        if library == 'mmpretrain':
+            raise
+        raise ValueError(
+            f'{error} Or write the adapter for the same model of mmpretrain, with '
+            '--library mmpretrain.'
+        ) from error
     own = {id(p) for adapter in wrapper.adapters.values() for p in adapter.parameters()}
     beside = [
         path
@@ -58,7 +75,6 @@ def library_model(
             f'{beside[0]!r} of the backbone is trained beside the adapters, which a LoRA '
             'adapter can not hold. Choose another format.'
         )
-    target.load(trained.bare_backbone.state_dict(), trained.head)
     return target
 
 
@@ -98,16 +114,17 @@ def write_lora(
     for module, pair in pairs.items():
         tensors[f'{module}.lora_A.weight'] = pair.down
         tensors[f'{module}.lora_B.weight'] = pair.up
-    weight, bias = target.head_values(trained.head)
-    tensors[f'{target.classifier}.weight'] = weight
-    tensors[f'{target.classifier}.bias'] = bias
+    tensors |= target.head_state(trained.head)
     out.mkdir(parents=True, exist_ok=True)
-    content = {PREFIX + k: v.contiguous() for k, v in tensors.items()}
+    values = {PREFIX + k: v.contiguous() for k, v in tensors.items()}
     with atomic_write(out / WEIGHTS_FILE) as stream:
-        stream.write(safetensors.torch.save(content, {'format': 'pt'}))
+        stream.write(safetensors.torch.save(values, {'format': 'pt'}))
     config.save_pretrained(out)
     with atomic_write(out / 'README.md') as stream:
         stream.write(_card(trained, target, library).encode())
+    for file, content in target.files.items():
+        with atomic_write(out / file) as stream:
+            stream.write(content.encode())
     return (
         f'peft.PeftModel.from_pretrained(base, {str(out)!r}); base = {target.code} with '
         'the weights that the backbone was trained from'
@@ -180,7 +197,7 @@ def _card(trained: TrainedClassifier, target: LibraryModel, library: str) -> str
             'the adapter gives the logits of the trained model.',
             '',
             '```python',
-            'import peft, timm' if library == 'timm' else 'import peft, transformers',
+            f'import peft, {library}',
             f'base = {target.code}',
             '# load into it the weights that the backbone was trained from',
             'model = peft.PeftModel.from_pretrained(base, FOLDER)',

@@ -14,7 +14,7 @@ from mmdmlora.engine.export import save_merged
 from mmdmlora.io import load_checkpoint, save_weights
 
 from .classifier import TrainedClassifier
-from .libraries import timm_model
+from .timm_model import timm_model
 
 
 def write_stock(trained: TrainedClassifier, out: Path) -> str:

@@ -13,8 +13,7 @@ from mmdmlora.apis.trained_run import TrainedRun, find_run
 from mmdmlora.io import expand_home
 
 from .classifier import NUM_IMAGES, TrainedClassifier, read_classifier, sample_images
-from .libraries import LIBRARIES
-from .lora import WEIGHTS_FILE, lora_logits, write_lora
+from .lora import LIBRARIES, WEIGHTS_FILE, lora_logits, write_lora
 from .merged import stock_logits, timm_logits, write_stock, write_timm
 from .programs import onnx_logits, program_logits, write_onnx, write_program
 
@@ -89,8 +88,8 @@ def export(
         with_preprocessing: Let ONNX and torch.export take decoded images, RGB, uint8,
             ``(N, H, W, 3)`` of the model's size, and normalise them. Resizing stays
             outside. Defaults to False: they take normalised images ``(N, 3, H, W)``.
-        library: The library whose model a PEFT adapter is for, ``timm`` or
-            ``transformers``.
+        library: The library whose model a PEFT adapter is for: ``timm``,
+            ``transformers`` or ``mmpretrain``.
         name: The model of timm. Derived from the backbone's sizes if None.
         size: The side of the images in pixels. Defaults to that of the test pipeline.
         force: Whether what is at ``out`` may be replaced.

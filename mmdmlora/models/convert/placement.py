@@ -37,15 +37,16 @@ class Placement:
 
     Args:
         target: The state dict of the other library's model.
-        own_names: Whether the backbone is that model, with the same names, such as a
-            model of timm that was adapted itself. Defaults to False.
+        prefix: Where the model keeps the backbone under the backbone's own names: what
+            they begin with there, such as ``backbone.``, or nothing for a model of timm
+            that was adapted itself. Defaults to None: it has other names.
 
     Raises:
         ValueError: If the names of ``target`` are unknown, see
             :func:`~mmdmlora.models.convert.convert_backbone`.
     """
 
-    def __init__(self, target: Mapping[str, Tensor], own_names: bool = False) -> None:
+    def __init__(self, target: Mapping[str, Tensor], prefix: str | None = None) -> None:
         self.target = dict(target)
         ends = list(accumulate(value.numel() for value in self.target.values()))
         starts = [0, *ends[:-1]]
@@ -56,7 +57,14 @@ class Placement:
                 self.target.items(), starts, ends, strict=True
             )
         }
-        converted = positions if own_names else convert_state(positions)[1]
+        if prefix is None:
+            converted = convert_state(positions)[1]
+        else:
+            converted = {
+                name.removeprefix(prefix): place
+                for name, place in positions.items()
+                if name.startswith(prefix)
+            }
         # Tables that conversion has added are no positions; they have another type.
         self._added = {k for k, v in converted.items() if v.dtype != torch.int32}
         self._positions: State = {

@@ -3,7 +3,10 @@
 import json
 import shutil
 
+import mmpretrain
+import peft
 import pytest
+import torch
 
 from mmdmlora.apis.export import run as api
 from mmdmlora.apis.run import merge
@@ -34,6 +37,7 @@ def test_weights_for_other_libraries(tmp_path, backbone):
             api.export(tmp_path, to, tmp_path / f'{to}{api.FORMATS[to].endings[0]}'), 1e-5
         )
     close(api.export(tmp_path, 'peft'), 1e-5)
+    close(api.export(tmp_path, 'peft', library='mmpretrain'), 1e-5)
     if backbone == 'convnext_conv':
         with pytest.raises(ValueError, match='--library timm'):
             api.export(tmp_path, 'peft', library='transformers')
@@ -77,6 +81,7 @@ def test_a_whole_model_of_timm(tmp_path):
     write_run(tmp_path, settings)
     close(api.export(tmp_path, 'timm'), 1e-5)
     close(api.export(tmp_path, 'peft'), 1e-5)
+    close(api.export(tmp_path, 'peft', library='mmpretrain'), 1e-5)
     with pytest.raises(ValueError, match='--library timm'):
         api.export(tmp_path, 'peft', library='transformers')
 
@@ -131,6 +136,24 @@ def test_a_difference_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(api, 'timm_logits', lambda *args: wrong(*args) + 1e-3)
     with pytest.raises(ValueError, match='differ .* do not use it'):
         api.export(tmp_path, 'timm')
+
+
+def test_an_adapter_for_a_model_that_only_mmpretrain_has(tmp_path):
+    """Its patches overlap; the adapter is loaded as a user loads it."""
+    settings = config(tmp_path, dict(DMLORA, rank=3))
+    settings.model.backbone.module.patch_cfg = dict(kernel_size=10, stride=8, padding=1)
+    trained = write_run(tmp_path, settings)
+    with pytest.raises(ValueError, match='patches overlap.*--library mmpretrain'):
+        api.export(tmp_path, 'peft')
+    exported = api.export(tmp_path, 'peft', library='mmpretrain')
+    close(exported, 1e-5)
+    base = mmpretrain.get_model(str(exported.out / 'model.py'))
+    frozen = trained.backbone.bare_module().state_dict()
+    base.backbone.load_state_dict(frozen, strict=True)
+    adapted = peft.PeftModel.from_pretrained(base, exported.out).eval()
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(images), trained(images), atol=1e-5, rtol=1e-5)
 
 
 def test_other_architectures_are_refused(tmp_path):
