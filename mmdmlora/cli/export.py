@@ -1,9 +1,9 @@
 """``mmdmlora export``: write a trained classifier for other libraries and runtimes."""
 
 from argparse import ArgumentParser, Namespace
+from textwrap import indent
 
-from mmdmlora.apis.export.lora import LIBRARIES
-from mmdmlora.apis.export.run import FORMATS, export
+from mmdmlora.apis.export.run import FORMATS, LIBRARIES, export
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def run(args: Namespace) -> None:
         force=args.force,
     )
     print(
-        f'written: {exported.out}\nto use:  {exported.usage}\n'
+        f'written: {exported.out}\nto use:\n{indent(exported.usage, "    ")}\n'
         f'largest difference from PyTorch: {exported.difference:.2g} '
         f'({exported.images} images, largest logit {exported.largest:.2g})'
     )

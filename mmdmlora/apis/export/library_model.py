@@ -18,7 +18,7 @@ class LibraryModel:
 
     Args:
         model: The model, with random weights, in evaluation mode.
-        code: How a user builds it.
+        code: How a user builds it; FOLDER stands for the folder of ``files``.
         classifier: The path of its last linear layer.
         placement: Where it keeps the backbone's values.
         files: What a user needs beside it, file names and contents.

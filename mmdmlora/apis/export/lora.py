@@ -14,12 +14,12 @@ This is exact too. The classifier goes into ``modules_to_save``.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from mmpretrain.models import TimmClassifier
 from torch import Tensor, nn
 
 from mmdmlora._requirements import extra
@@ -49,16 +49,20 @@ def library_model(
         ValueError: If the method isn't low-rank or trains more of the backbone.
     """
     wrapper = _low_rank_wrapper(trained)
-    builders = dict(
-        timm=partial(timm_model, name=name),
-        transformers=transformers_model,
-        mmpretrain=mmpretrain_model,
-    )
+    if isinstance(trained.model, TimmClassifier) and library != 'timm':
+        raise ValueError(
+            'the model is one of timm: export its adapter with --library timm.'
+        )
     try:
-        target = builders[library](trained)
+        if library == 'timm':
+            target = timm_model(trained, name)
+        elif library == 'transformers':
+            target = transformers_model(trained)
+        else:
+            target = mmpretrain_model(trained)
         target.load(trained.bare_backbone.state_dict(), trained.head)
     except ValueError as error:
-        if library == 'mmpretrain':
+        if library == 'mmpretrain' or isinstance(trained.model, TimmClassifier):
             raise
         raise ValueError(
             f'{error} Or write the adapter for the same model of mmpretrain, with '
@@ -126,8 +130,9 @@ def write_lora(
         with atomic_write(out / file) as stream:
             stream.write(content.encode())
     return (
-        f'peft.PeftModel.from_pretrained(base, {str(out)!r}); base = {target.code} with '
-        'the weights that the backbone was trained from'
+        f'base = {_base_code(target, repr(str(out)))}\n'
+        '# load into it the weights that the backbone was trained from\n'
+        f'model = peft.PeftModel.from_pretrained(base, {str(out)!r})'
     )
 
 
@@ -181,6 +186,11 @@ def lora_logits(
     return logits_of(adapted(trained.inputs(images)))
 
 
+def _base_code(target: LibraryModel, folder: str) -> str:
+    """How a user builds the base model, for an adapter in a folder."""
+    return target.code.replace('FOLDER', folder)
+
+
 def _card(trained: TrainedClassifier, target: LibraryModel, library: str) -> str:
     """A short description with the code that loads the adapter."""
     preprocessor = trained.model.data_preprocessor
@@ -198,7 +208,7 @@ def _card(trained: TrainedClassifier, target: LibraryModel, library: str) -> str
             '',
             '```python',
             f'import peft, {library}',
-            f'base = {target.code}',
+            f'base = {_base_code(target, "FOLDER")}',
             '# load into it the weights that the backbone was trained from',
             'model = peft.PeftModel.from_pretrained(base, FOLDER)',
             '```',

@@ -23,10 +23,10 @@ def write_stock(trained: TrainedClassifier, out: Path) -> str:
     config = save_merged(trained.model, trained.config, out, trained.meta)
     if out.suffix == '.safetensors':
         return (
-            f'build the model of {config} with mmpretrain, then '
+            f'model = mmpretrain.get_model({str(config)!r})\n'
             f'model.load_state_dict(safetensors.torch.load_file({str(out)!r}))'
         )
-    return f'mmpretrain.get_model({str(config)!r}, pretrained={str(out)!r})'
+    return f'model = mmpretrain.get_model({str(config)!r}, pretrained={str(out)!r})'
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def write_timm(trained: TrainedClassifier, out: Path, name: str | None) -> str:
     load = 'safetensors.torch.load_file({!r})'
     if out.suffix != '.safetensors':
         load = "torch.load({!r})['state_dict']"
-    return f'model = {target.code}; model.load_state_dict({load.format(str(out))})'
+    return f'model = {target.code}\nmodel.load_state_dict({load.format(str(out))})'
 
 
 @torch.no_grad()

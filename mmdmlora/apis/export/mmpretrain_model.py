@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mmengine.config import Config
-from mmpretrain.models import TimmClassifier
 from mmpretrain.registry import MODELS as STOCK
 
 from mmdmlora.engine.export import stock_config
@@ -19,22 +18,17 @@ def mmpretrain_model(trained: TrainedClassifier) -> LibraryModel:
     """The stock classifier of mmpretrain that the trained one was made from."""
     config = stock_config(trained.config)
     model = STOCK.build(config.model).eval()
-    if isinstance(trained.model, TimmClassifier):
-        prefix = 'model.'
-        classifier = prefix + model.model.pretrained_cfg['classifier']
-    else:
-        prefix = 'backbone.'
-        (classifier,) = (
-            f'head.{name}'
-            for name, module in trained.model.head.named_modules()
-            if module is trained.head
-        )
+    (classifier,) = (
+        f'head.{name}'
+        for name, module in trained.model.head.named_modules()
+        if module is trained.head
+    )
     needed = ('default_scope', 'custom_imports', 'data_preprocessor', 'model')
     stock = Config({key: config[key] for key in needed if key in config})
     return LibraryModel(
         model,
-        f"mmpretrain.get_model('FOLDER/{CONFIG_FILE}')",
+        f'mmpretrain.get_model(FOLDER + {"/" + CONFIG_FILE!r})',
         classifier,
-        Placement(model.state_dict(), prefix=prefix),
+        Placement(model.state_dict(), prefix='backbone.'),
         files={CONFIG_FILE: stock.pretty_text},
     )

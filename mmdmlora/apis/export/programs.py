@@ -84,7 +84,10 @@ def write_program(trained: TrainedClassifier, out: Path, with_preprocessing: boo
     program = _traced(trained, with_preprocessing)
     with atomic_write(out) as stream:
         torch.export.save(program, stream)
-    return f'torch.export.load({str(out)!r}).module()({_describe(trained, program)})'
+    return (
+        f'model = torch.export.load({str(out)!r}).module()\n'
+        f'# reads {_describe(trained, program)}'
+    )
 
 
 def program_logits(
@@ -119,8 +122,9 @@ def write_onnx(trained: TrainedClassifier, out: Path, with_preprocessing: bool) 
     with atomic_write(out) as stream:
         stream.write(model.model_proto.SerializeToString())
     return (
-        f'onnxruntime.InferenceSession({str(out)!r}).run(None, '
-        f"{{'images': {_describe(trained, program)}}})"
+        f'session = onnxruntime.InferenceSession({str(out)!r})\n'
+        "session.run(None, {'images': images})\n"
+        f'# images: {_describe(trained, program)}'
     )
 
 

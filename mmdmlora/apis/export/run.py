@@ -11,6 +11,7 @@ from torch import Tensor
 from mmdmlora.apis.outputs import check_merged, check_output
 from mmdmlora.apis.trained_run import TrainedRun, find_run
 from mmdmlora.io import expand_home
+from mmdmlora.quiet_log import quiet_log
 
 from .classifier import NUM_IMAGES, TrainedClassifier, read_classifier, sample_images
 from .lora import LIBRARIES, WEIGHTS_FILE, lora_logits, write_lora
@@ -106,7 +107,8 @@ def export(
     found = find_run(run, best)
     target = _default_out(found, to, library) if out is None else expand_home(Path(out))
     _check_out(target, to, found, force, is_default=out is None)
-    trained = read_classifier(found, size)
+    with quiet_log():
+        trained = read_classifier(found, size)
     write, read = _functions(trained, target, to, with_preprocessing, library, name)
     images = sample_images(trained.size)
     expected = trained.logits(images)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmpretrain.models import TimmClassifier
-
 from mmdmlora._requirements import extra
 from mmdmlora.models.convert import Placement
 
@@ -23,10 +21,6 @@ def transformers_model(trained: TrainedClassifier) -> LibraryModel:
     """
     with extra('export'):
         import transformers
-    if isinstance(trained.model, TimmClassifier):
-        raise ValueError(
-            'the model is one of timm: export its adapter with --library timm.'
-        )
     found = read_architecture(trained.bare_backbone, trained.size)
     config, kind = _transformers_config(found)
     classes = dict(enumerate(trained.classes))
