@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mmdmlora.experiments.protocol import PROTOCOLS
 from mmdmlora.experiments.reproduce import Request, dry_run, reproduce, state
+from mmdmlora.experiments.scheduler import STORE
+from mmdmlora.experiments.store import Store
 from mmdmlora.experiments.suites import Suite, mini_suite, paper_suite
 from mmdmlora.experiments.tables import STUDIES, TABLES, Plan
 from mmdmlora.io import expand_home
@@ -51,6 +53,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         '--work-dir', help='where to write (default: work_dirs/reproduce/SUITE)'
     )
     parser.add_argument(
+        '--add-results',
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help='results.sqlite of other folders or machines: their runs are not repeated',
+    )
+    parser.add_argument(
         '--dry-run', action='store_true', help='only print the runs that are needed'
     )
     parser.add_argument(
@@ -67,6 +76,9 @@ def run(args: Namespace) -> None:
         args.protocol,
         expand_home(Path(args.work_dir)) if args.work_dir else default,
     )
+    for file in args.add_results:
+        number = Store(request.folder / STORE).add_from(Path(expand_home(file)))
+        print(f'{file}: {number} results taken')
     if args.dry_run or args.list:
         print((dry_run if args.dry_run else state)(request))
         return

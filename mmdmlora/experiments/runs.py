@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -66,13 +67,16 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """A hash of everything that the training depends on."""
+        """A hash of everything that the training depends on.
+
+        A file of weights counts by its content: it may lie elsewhere on another machine.
+        """
         config = self.resolved()
         hooks = config['default_hooks'].items()
         content = {key: config[key] for key in SETTINGS if config.get(key) is not None}
         content['hooks'] = {k: v for k, v in hooks if k not in WITHOUT_EFFECT}
         content |= dict(part=self.part, details=self.details)
-        text = json.dumps(content, sort_keys=True, default=str)
+        text = json.dumps(_with_digests(content), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -103,6 +107,28 @@ class Run:
         }
         words = ' '.join(f'{key}={value}' for key, value in options.items())
         return f'mmdmlora train {self.config} --cfg-options {words}'
+
+
+def _with_digests(node: Any) -> Any:
+    """A config with the digest of each checkpoint that is a file in place of its path."""
+    if isinstance(node, list | tuple):
+        return [_with_digests(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _with_digests(value) for key, value in node.items()}
+    checkpoint = node.get('checkpoint')
+    if isinstance(checkpoint, str) and Path(checkpoint).is_file():
+        node['checkpoint'] = _digest(checkpoint)
+    return node
+
+
+@cache
+def _digest(file: str) -> str:
+    digest = hashlib.sha256()
+    with open(file, 'rb') as stream:
+        while part := stream.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 @cache

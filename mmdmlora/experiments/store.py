@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS results (
     PRIMARY KEY (key, epochs)
 )
 """
+INSERT = 'INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?)'
 
 
 class Store:
@@ -51,7 +52,34 @@ class Store:
         """Keep a result; of a run that is there already the first stays."""
         row = (*_place(run), run.config, json.dumps(record))
         with self._connection() as connection:
-            connection.execute('INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?)', row)
+            connection.execute(INSERT, row)
+
+    def add_from(self, path: Path) -> int:
+        """Keep the results of another store that aren't here yet.
+
+        Args:
+            path: The other file. It isn't changed.
+
+        Returns:
+            int: How many were new.
+
+        Raises:
+            ValueError: If it is no such store.
+        """
+        source = f'{path.resolve().as_uri()}?mode=ro'
+        columns = 'key, epochs, config, record'
+        try:
+            with closing(sqlite3.connect(source, uri=True)) as other:
+                rows = other.execute(f'SELECT {columns} FROM results').fetchall()
+        except sqlite3.Error as error:
+            raise ValueError(
+                f'{path} is no store of results ({error}): expected the results.sqlite '
+                'of another folder.'
+            ) from error
+        with self._connection() as connection:
+            before = connection.total_changes
+            connection.executemany(INSERT, rows)
+            return connection.total_changes - before
 
     def get(self, run: Run) -> dict[str, Any] | None:
         """The result of a run; None if it hasn't finished."""

@@ -89,3 +89,14 @@ def test_the_command_says_it_all():
         *('randomness.seed=2', 'train_dataloader.dataset.split=train800val200'),
         f'{LR}=0.01',
     ]
+
+
+def test_weights_count_by_their_content(tmp_path):
+    def key(name: str, content: str) -> str:
+        file = tmp_path / name
+        file.write_text(content)
+        checkpoint = 'model.backbone.module.init_cfg.checkpoint'
+        return Run('lora/vit-tiny_digits', {checkpoint: str(file)}).key
+
+    assert key('a.pth', 'weights') == key('b.pth', 'weights')
+    assert key('c.pth', 'others') != key('a.pth', 'weights')
