@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..targets import PARTS
 from .inserted_layer import InsertedLayer
+from .kept_norm import kept_norm
 from .low_rank_update import (
     LowRankPair,
     Routing,
@@ -64,6 +65,7 @@ class AdaptedLayer(InsertedLayer):
         self.selected: Mapping[str, LowRankPair] | None = None
 
     def adapted(self, x: Tensor) -> Tensor:
+        norm = None if self.is_conv else kept_norm(x)
         y = self.original(x)
         is_contiguous = y.is_contiguous()
         if self.is_conv:
@@ -74,7 +76,7 @@ class AdaptedLayer(InsertedLayer):
                 x.reshape(-1, x.shape[-1]), y.reshape(-1, shape[-1]), self.selected
             )
         else:
-            y = self._with_own(x, y.reshape(-1, shape[-1]))
+            y = self._with_own(x, y.reshape(-1, shape[-1]), norm)
         y = y.view(shape)
         if self.is_conv:
             y = y.movedim(-1, 1)
@@ -94,7 +96,7 @@ class AdaptedLayer(InsertedLayer):
             [[pair.up.to(y.device)] for pair in pairs.values()],
         )
 
-    def _with_own(self, x: Tensor, y: Tensor) -> Tensor:
+    def _with_own(self, x: Tensor, y: Tensor, norm: Any) -> Tensor:
         downs, ups, routing = self._current_paths()
         if routing is not None and len(x) % len(routing.down):
             raise ValueError(
@@ -106,14 +108,16 @@ class AdaptedLayer(InsertedLayer):
         for chosen in self._groups():
             names = list(self.adapters)[chosen]
             members = [self.adapters[name] for name in names]
+            inputs = members[0].dropout(x)
             y = add_low_rank(
                 y,
-                members[0].dropout(x),
+                inputs,
                 [self._rows(name, y.shape[-1]) for name in names],
                 [held(a, group) for a, group in zip(members, downs[chosen], strict=True)],
                 [held(a, group) for a, group in zip(members, ups[chosen], strict=True)],
                 [a.trained_scale() for a in members if a.learn_scale],
                 None if routing is None else Routing(*(m[:, chosen] for m in routing)),
+                norm if inputs is x else None,
             )
         return y
 

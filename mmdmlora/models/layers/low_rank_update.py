@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
+from .kept_norm import product_with_input
+
 
 class Rows(NamedTuple):
     """The features of an output that one update is added to.
@@ -57,6 +59,7 @@ def add_low_rank(
     ups: Sequence[Sequence[Tensor]],
     scales: Sequence[Tensor] = (),
     routing: Routing | None = None,
+    norm: Any = None,
 ) -> Tensor:
     r"""Add low-rank updates to rows of an output.
 
@@ -65,6 +68,7 @@ def add_low_rank(
 
     One product serves all :math:`A_p`, updates are written into their rows only, and
     backward needs x, the hidden features and the matrices themselves, no copy of them.
+    Behind a layer norm it doesn't need x either.
 
     Args:
         y: The layer's output, ``(N, out)``. It isn't changed.
@@ -76,6 +80,8 @@ def add_low_rank(
             ``rows``.
         routing: For each image its branches. The N rows belong to the B images in
             order, equally many to each. None: the one branch.
+        norm: The node of the layer norm whose output x is, see
+            :func:`~mmdmlora.models.layers.kept_norm.kept_norm`. None: x is kept.
 
     Returns:
         Tensor: A new tensor of y's shape and type. Everything is computed in that type.
@@ -84,7 +90,7 @@ def add_low_rank(
     inputs = [tensor.to(y.dtype) for tensor in (x, *matrices, *scales)]
     masks = (None, None) if routing is None else routing
     with without_autocast(y.device):
-        return _LowRankUpdate.apply(y, tuple(rows), len(downs[0]), *masks, *inputs)
+        return _LowRankUpdate.apply(y, tuple(rows), len(downs[0]), *masks, norm, *inputs)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager:
@@ -125,6 +131,7 @@ class _LowRankUpdate(Function):
         branches: int,
         down_mask: Tensor | None,
         up_mask: Tensor | None,
+        norm: Any,
         x: Tensor,
         *matrices: Tensor,
     ) -> Tensor:
@@ -141,7 +148,8 @@ class _LowRankUpdate(Function):
             out[:, part.start : part.stop].addmm_(hidden, up.t(), alpha=factor)
         ctx.rows, ctx.branches = rows, branches
         ctx.down_mask, ctx.up_mask = down_mask, up_mask
-        ctx.save_for_backward(x, z, *matrices)
+        ctx.norm = norm
+        ctx.save_for_backward(x if norm is None else None, z, *matrices)
         return out
 
     @staticmethod
@@ -168,13 +176,14 @@ class _LowRankUpdate(Function):
         if ctx.down_mask is not None:
             dz = route(dz, Routing(ctx.up_mask, ctx.down_mask), downs[0][0].shape[0])
         joined = _joined([a for group in downs for a in group], 0)
-        grad_x = dz @ joined if ctx.needs_input_grad[5] else None
+        grad_x = dz @ joined if ctx.needs_input_grad[6] else None
+        grad_down = dz.t() @ x if ctx.norm is None else product_with_input(ctx.norm, dz)
         grad_downs = [
-            grad_down
-            for group in (dz.t() @ x).split(widths, 0)
-            for grad_down in _parted(group, ctx.branches, 0)
+            grad_branch
+            for group in grad_down.to(dz.dtype).split(widths, 0)
+            for grad_branch in _parted(group, ctx.branches, 0)
         ]
-        return grad, *(None,) * 4, grad_x, *grad_downs, *grad_ups, *grad_scales
+        return grad, *(None,) * 5, grad_x, *grad_downs, *grad_ups, *grad_scales
 
 
 def _groups(
