@@ -1,4 +1,4 @@
-"""The tables of docs/reliability.md, filled with what the code says today.
+"""The tables of docs/messages.md, filled with what the code says today.
 
 python -m tests.test_reliability.page
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.test_reliability import bad_data, bad_input, bad_resumes, hostile_files
 
-PAGE = Path(__file__).parents[2] / 'docs' / 'reliability.md'
+PAGE = Path(__file__).parents[2] / 'docs' / 'messages.md'
 
 # What is tried -> a function that tries it in an empty folder, checks that nothing was
 # damaged, and returns the message that the user reads.
