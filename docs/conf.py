@@ -11,6 +11,7 @@ release = version = __version__
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.mathjax', 'sphinx.ext.napoleon']
 exclude_patterns = ['images']
 highlight_language = 'text'
+smartquotes = False  # they would change the options and messages that pages quote
 
 myst_enable_extensions = ['amsmath', 'dollarmath']
 myst_heading_anchors = 4

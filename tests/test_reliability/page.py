@@ -25,13 +25,17 @@ TABLES: dict[str, Cases] = {
     'bad data': bad_data.CASES,
     'another run': bad_resumes.CASES,
 }
+# What Markdown would read as its own, and how it is written.
+MARKDOWN = {'|': '&#124;', '<': '&lt;', '__': r'\_\_'}
 HEADER = ('| what is tried | what the user reads |', '|---|---|')
 
 
 def row(title: str, case: Callable[[Path], str], folder: Path) -> str:
     """A line of a table; the folder's own name stands as ``...``."""
-    message = case(folder).replace(str(folder), '...')
-    return f'| {title} | {" ".join(message.split()).replace("|", "&#124;")} |'
+    message = ' '.join(case(folder).replace(str(folder), '...').split())
+    for text, written in MARKDOWN.items():
+        message = message.replace(text, written)
+    return f'| {title} | {message} |'
 
 
 def rows_on_page(table: str) -> list[str]:
