@@ -8,7 +8,12 @@ project = 'mmdmlora'
 author = 'the mmdmlora authors'
 release = version = __version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.mathjax', 'sphinx.ext.napoleon']
+extensions = [
+    'myst_parser',
+    'sphinx.ext.autodoc',
+    'sphinx.ext.mathjax',
+    'sphinx.ext.napoleon',
+]
 exclude_patterns = ['images']
 highlight_language = 'text'
 smartquotes = False  # they would change the options and messages that pages quote

@@ -57,7 +57,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """Blocks of a language; ``bash`` includes indented ones, as far as they are commands."""
+    """Blocks of a language; ``bash`` includes indented ones that are commands."""
     found = []
     for token in tokens(page):
         is_command = re.match(r'(mmdmlora|python|torchrun|bash) ', token.content)
@@ -68,7 +68,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def command_lines(script: str) -> Iterator[str]:
-    """The lines of a script, continued ones joined, loops written out, no here-documents."""
+    """The lines of a script: joined, loops written out, without here-documents."""
     script = re.sub(r"<<'(\w+)'\n.*?^\1$", '', script, flags=re.DOTALL | re.MULTILINE)
     script = re.sub(
         r'^for (\w+) in (.*?); do\n(.*?)^done$',
