@@ -23,6 +23,7 @@ myst_heading_anchors = 4
 
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'none'
+autodoc_inherit_docstrings = False  # mmengine's say nothing of what is done here
 
 html_theme = 'furo'
 html_title = f'mmdmlora {version}'
