@@ -10,10 +10,10 @@ CARRIED = ('configs', 'tools')
 
 
 class BuildWithConfigs(build_py):
-    """Copy configs and tools to ``mmdmlora/.mim`` of what is built.
+    """Copy configs, tools and the index to ``mmdmlora/.mim`` of what is built.
 
     OpenMMLab looks for them there. The sources stay as they are; an editable
-    installation reads both from the checkout.
+    installation reads them from the checkout.
     """
 
     def run(self) -> None:
@@ -24,6 +24,7 @@ class BuildWithConfigs(build_py):
             target = Path(self.build_lib, 'mmdmlora', '.mim', name)
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(name, target, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy('model-index.yml', Path(self.build_lib, 'mmdmlora', '.mim'))
 
 
 setup(cmdclass={'build_py': BuildWithConfigs})

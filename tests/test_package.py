@@ -54,16 +54,3 @@ def test_there_is_a_child_of_each_of_mmpretrains_registries():
 def test_readme_and_ci_run_the_same_tests():
     command = re.search(r'python -m pytest[^`\n]*', (ROOT / 'README.md').read_text())
     assert command.group() in (ROOT / '.ci' / 'run').read_text()
-
-
-def test_configs_and_tools_that_the_documents_name_exist():
-    from mmdmlora.apis.compose import load_config
-
-    for page in [ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')]:
-        text = page.read_text()
-        for tool in set(re.findall(r'\btools/\w+\.(?:py|sh)', text)):
-            assert (ROOT / tool).is_file(), f'{page.name}: {tool}'
-        for config in set(re.findall(r'\bconfigs/[\w-]+/[\w-]+_[\w-]+\.py', text)):
-            load_config(ROOT / config)
-        for link in re.findall(r'\]\(([\w/.-]+)\)', text):
-            assert (page.parent / link).exists(), f'{page.name}: {link}'

@@ -22,6 +22,14 @@ DISTRIBUTIONS = dict(
     yaml='pyyaml',
 )
 EXTRAS = ('benchmark', 'digits', 'experiments', 'fgvc', 'timm', 'pretrain', 'export')
+TOP_FILES = (
+    'pyproject.toml',
+    'setup.py',
+    'MANIFEST.in',
+    'README.md',
+    'LICENSE',
+    'model-index.yml',
+)
 # mmcv is a requirement that a wheel can't state, see pyproject.toml.
 UNDECLARED = {'mmcv'}
 
@@ -95,7 +103,7 @@ def installed(tmp_path_factory):
         shutil.copytree(
             ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__')
         )
-    for name in ('pyproject.toml', 'setup.py', 'MANIFEST.in', 'README.md', 'LICENSE'):
+    for name in TOP_FILES:
         shutil.copy(ROOT / name, source)
     shutil.unpack_archive(build(source, 'sdist'), folder / 'unpacked')
     (unpacked,) = (folder / 'unpacked').iterdir()
@@ -116,6 +124,7 @@ def test_a_wheel_carries_package_configs_and_tools(installed):
     package = installed / 'mmdmlora'
     for name in ('configs', 'tools'):
         assert files(package / '.mim' / name) == files(ROOT / name)
+    assert (package / '.mim' / 'model-index.yml').is_file()
     assert files(package) >= files(ROOT / 'mmdmlora')
     assert Path('py.typed') in files(package)
 

@@ -1,4 +1,4 @@
-"""The tables of docs/reliability.md, filled with what the code says today.
+"""The tables of docs/messages.md, filled with what the code says today.
 
 python -m tests.test_reliability.page
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.test_reliability import bad_data, bad_input, bad_resumes, hostile_files
 
-PAGE = Path(__file__).parents[2] / 'docs' / 'reliability.md'
+PAGE = Path(__file__).parents[2] / 'docs' / 'messages.md'
 
 # What is tried -> a function that tries it in an empty folder, checks that nothing was
 # damaged, and returns the message that the user reads.
@@ -25,13 +25,17 @@ TABLES: dict[str, Cases] = {
     'bad data': bad_data.CASES,
     'another run': bad_resumes.CASES,
 }
+# What Markdown would read as its own, and how it is written.
+MARKDOWN = {'|': '&#124;', '<': '&lt;', '__': r'\_\_'}
 HEADER = ('| what is tried | what the user reads |', '|---|---|')
 
 
 def row(title: str, case: Callable[[Path], str], folder: Path) -> str:
     """A line of a table; the folder's own name stands as ``...``."""
-    message = case(folder).replace(str(folder), '...')
-    return f'| {title} | {" ".join(message.split()).replace("|", "&#124;")} |'
+    message = ' '.join(case(folder).replace(str(folder), '...').split())
+    for text, written in MARKDOWN.items():
+        message = message.replace(text, written)
+    return f'| {title} | {message} |'
 
 
 def rows_on_page(table: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""docs/reliability.md says what the code says."""
+"""docs/messages.md says what the code says."""
 
 import pytest
 
