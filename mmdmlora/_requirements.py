@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 REMEDIES = dict(
     mmcv='mmdmlora needs mmcv. Install the pure-Python build with '
@@ -47,7 +49,7 @@ def load_mmpretrain() -> ModuleType:
         ImportError: If mmcv or mmpretrain can't be imported; the message says what to
             install.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _transformers_later():
         warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformable')
         try:
             import mmcv  # noqa: F401
@@ -65,21 +67,52 @@ def load_mmpretrain() -> ModuleType:
     return registry
 
 
+def _has_transformers_5() -> bool:
+    try:
+        return int(version('transformers').partition('.')[0]) >= 5
+    except PackageNotFoundError:
+        return False
+
+
 @contextmanager
 def _importable_multimodal() -> Iterator[None]:
     """Switch mmpretrain's multi-modal models off where they can't be imported."""
     from mmpretrain.utils import dependency
 
     before = dependency.WITH_MULTIMODAL
-    try:
-        if int(version('transformers').partition('.')[0]) >= 5:
-            dependency.WITH_MULTIMODAL = False
-    except PackageNotFoundError:
-        pass
+    if _has_transformers_5():
+        dependency.WITH_MULTIMODAL = False
     try:
         yield
     finally:
         dependency.WITH_MULTIMODAL = before
+
+
+@contextmanager
+def _transformers_later() -> Iterator[None]:
+    """Keep mmengine from importing transformers 5 before someone uses it.
+
+    mmengine does so for one optimizer, Adafactor, and that takes as long as all other
+    imports together. The optimizer is registered all the same; building it imports it.
+    """
+    loaded = {'transformers', 'mmengine.optim'} & sys.modules.keys()
+    if loaded or not _has_transformers_5():
+        yield
+        return
+    sys.modules['transformers'] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules['transformers']
+    from mmengine.registry import OPTIMIZERS
+
+    OPTIMIZERS.register_module(name='Adafactor', module=_adafactor)
+
+
+def _adafactor(*args: Any, **kwargs: Any) -> Any:
+    from transformers import Adafactor
+
+    return Adafactor(*args, **kwargs)
 
 
 @contextmanager

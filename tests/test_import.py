@@ -146,3 +146,21 @@ assert MODELS.get('mmdmlora.LoRAModel') and HOOKS.get('mmdmlora.BranchPruningHoo
 """
     result = python(code)
     assert result.returncode == 0, result.stderr
+
+
+def test_transformers_is_imported_by_those_who_use_it():
+    code = """
+import sys
+import mmdmlora._everything
+from mmdmlora.cli import benchmark, export, predict, report, test, train
+print('transformers' in sys.modules)
+import torch
+from mmengine.optim import build_optim_wrapper
+optimizer = dict(type='Adafactor', lr=0.1, relative_step=False)
+wrapper = build_optim_wrapper(torch.nn.Linear(2, 2), dict(optimizer=optimizer))
+import transformers
+print(isinstance(wrapper.optimizer, transformers.Adafactor))
+"""
+    result = python(code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ['False', 'True']

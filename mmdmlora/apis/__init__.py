@@ -1,1 +1,3 @@
 """What the tools call."""
+
+import mmdmlora.registry  # noqa: F401, loads mmpretrain before others do

@@ -1,5 +1,7 @@
 """Hooks and what else the Runner needs."""
 
+import mmdmlora.registry  # noqa: F401, loads mmpretrain before others do
+
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .export import save_merged, stock_config
 from .hooks import (

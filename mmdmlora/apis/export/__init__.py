@@ -13,6 +13,3 @@
 | ``transformers_model.py`` | builds it in transformers |
 | ``mmpretrain_model.py`` | builds it in mmpretrain |
 """
-
-# Before any module of mmpretrain: it loads them as they work beside transformers 5.
-import mmdmlora.registry  # noqa: F401
