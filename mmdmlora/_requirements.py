@@ -109,10 +109,10 @@ def _transformers_later() -> Iterator[None]:
     OPTIMIZERS.register_module(name='Adafactor', module=_adafactor)
 
 
-def _adafactor(*args: Any, **kwargs: Any) -> Any:
+def _adafactor(params: Any, **settings: Any) -> Any:
     from transformers import Adafactor
 
-    return Adafactor(*args, **kwargs)
+    return Adafactor(params, **settings)
 
 
 @contextmanager
