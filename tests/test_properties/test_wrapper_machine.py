@@ -320,7 +320,7 @@ def lifetimes(method: str, share: float) -> type:
     return case
 
 
-TestDMLoRA = lifetimes('DMLoRAModel', 0.6)
+TestDMLoRA = lifetimes('DMLoRAModel', 0.3)
 TestLoRA = lifetimes('LoRAModel', 0.1)
 TestRepAdapter = lifetimes('RepAdapterModel', 0.1)
 TestAdapter = lifetimes('AdapterModel', 0.05)

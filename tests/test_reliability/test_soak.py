@@ -14,16 +14,14 @@ ROOT = Path(__file__).parents[2]
     'options',
     [
         '',
-        '--workers 2 --ema',
-        '--cfg-options optim_wrapper.optimizer.fused=True '
+        '--workers 2 --ema --cfg-options optim_wrapper.optimizer.fused=True '
         'model.backbone.frozen_dtype=bfloat16',
         '--processes 2 --workers 0 1 2 --no-flips',
         '--by-iteration --workers 0 1 2 --ema',
     ],
     ids=[
         'plain',
-        'workers and average',
-        'fused optimizer, frozen weights in bfloat16',
+        'workers, average, fused optimizer, frozen weights in bfloat16',
         'two processes, changing workers',
         'by iteration, changing workers, average',
     ],
