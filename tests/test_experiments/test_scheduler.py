@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -36,7 +37,7 @@ def finished(folder: Path) -> dict[str, str]:
     file = folder / 'results.sqlite'
     if not file.is_file():
         return {}
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection:
         rows = connection.execute('SELECT key || epochs, record FROM results')
         return dict(rows.fetchall())
 
