@@ -130,7 +130,7 @@ def write_lora(
         with atomic_write(out / file) as stream:
             stream.write(content.encode())
     return (
-        f'base = {_base_code(target, repr(str(out)))}\n'
+        f'base = {target.code.replace("FOLDER", repr(str(out)))}\n'
         '# load into it the weights that the backbone was trained from\n'
         f'model = peft.PeftModel.from_pretrained(base, {str(out)!r})'
     )
@@ -186,11 +186,6 @@ def lora_logits(
     return logits_of(adapted(trained.inputs(images)))
 
 
-def _base_code(target: LibraryModel, folder: str) -> str:
-    """How a user builds the base model, for an adapter in a folder."""
-    return target.code.replace('FOLDER', folder)
-
-
 def _card(trained: TrainedClassifier, target: LibraryModel, library: str) -> str:
     """A short description with the code that loads the adapter."""
     preprocessor = trained.model.data_preprocessor
@@ -208,7 +203,7 @@ def _card(trained: TrainedClassifier, target: LibraryModel, library: str) -> str
             '',
             '```python',
             f'import peft, {library}',
-            f'base = {_base_code(target, "FOLDER")}',
+            f'base = {target.code}',
             '# load into it the weights that the backbone was trained from',
             'model = peft.PeftModel.from_pretrained(base, FOLDER)',
             '```',

@@ -67,10 +67,10 @@ def product_with_input(node: Any, z: Tensor) -> Tensor:
     weight, bias = node._saved_weight, node._saved_bias
     z = z.to(h.dtype)
     if torch.is_grad_enabled():  # backward is differentiated: mean and variance follow h
-        centred = h - h.mean(1, keepdim=True)
-        variance = centred.square().mean(1, keepdim=True)
+        mean = h.mean(1, keepdim=True)
+        variance = (h - mean).square().mean(1, keepdim=True)
         eps = (inverse.pow(-2) - variance).detach()
-        mean, inverse = h.mean(1, keepdim=True), (variance + eps).rsqrt()
+        inverse = (variance + eps).rsqrt()
     scaled = (z * inverse).t()
     product = scaled @ h - scaled @ mean
     if weight is not None:
