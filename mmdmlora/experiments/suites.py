@@ -116,7 +116,7 @@ MINI_TASKS = {
     'generated-count': 'Structured',
     'generated-dist': 'Structured',
 }
-MINI_EPOCHS = 30
+MINI_EPOCHS = 15
 # Learning rates around those of the embedded task, and a second setting.
 _DECAY = {'optim_wrapper.optimizer.weight_decay': [1e-4, 1e-2]}
 _SCALE = {'model.backbone.scale': [1.0, 10.0]}
