@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from argparse import ArgumentParser, Namespace
 from functools import cache
 from importlib import import_module
@@ -17,6 +16,7 @@ from mmdmlora.apis.option_check import check_options
 from mmdmlora.cli import COMMANDS
 from mmdmlora.cli.photo_arguments import check_photo_arguments
 from tests.imports import ROOT
+from tests.test_docs.commands import lines_of_pages, ours, words_of
 from tests.test_docs.pages import PAGES, blocks, command_lines, name_of, tokens
 
 # The first words of commands that have no parser here, and why.
@@ -37,41 +37,6 @@ OTHERS = {
     'sleep 20': 'the shell',
     'srun': 'needs Slurm',
 }
-# What a script or a launcher takes before and behind a command of ours.
-SCRIPTS = {
-    'tools/dist_train.sh': ('train', 'CONFIG PROCESSES'),
-    'tools/dist_test.sh': ('test', 'CONFIG CHECKPOINT PROCESSES'),
-    'tools/slurm_train.sh': ('train', 'PARTITION JOB CONFIG'),
-}
-NAMES = {'browse_data': 'browse', 'convert_backbone': 'convert'}
-
-
-def words_of(line: str) -> list[str]:
-    """The words of a command, without variables before it and brackets of a usage."""
-    line = re.sub(r' \[(--[^\]]*)\]', r' \1', line)
-    words = shlex.split(line, comments=True)
-    while words and re.match(r'[A-Z_]+=', words[0]):
-        words = words[1:]
-    return words
-
-
-def ours(words: list[str]) -> tuple[str, list[str]] | None:
-    """The command of ours that a line starts, and its arguments."""
-    start = words[0]
-    if start == 'torchrun' and '-m' in words:
-        start, words = 'mmdmlora', words[words.index('-m') + 1 :]
-    if start == 'mmdmlora':
-        return words[1], words[2:]
-    if start == 'bash':
-        command, usage = SCRIPTS[words[1]]
-        given = dict(zip(usage.split(), words[2:], strict=False))
-        assert len(given) == len(usage.split()), f'{words[1]} takes {usage}'
-        taken = [given[x] for x in ('CONFIG', 'CHECKPOINT') if x in given]
-        return command, [*taken, *words[2 + len(given) :]]
-    if start == 'python' and (tool := re.fullmatch(r'tools/(\w+)\.py', words[1])):
-        command = NAMES.get(tool[1], tool[1].replace('_', '-'))
-        return command, words[2:]
-    return None
 
 
 @cache
@@ -162,5 +127,5 @@ def test_scripts_are_read_line_by_line():
 
 
 def test_every_reason_is_needed():
-    lines = [x for p in PAGES for s in blocks(p, 'bash') for x in command_lines(s)]
+    lines = lines_of_pages()
     assert [s for s in OTHERS if not any(x.startswith(s) for x in lines)] == []
