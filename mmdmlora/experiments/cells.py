@@ -21,8 +21,9 @@ class Cell:
         task: The task's name, a file of ``configs/_base_/tasks``.
         group: The task's group in its benchmark.
         config: The config's name.
-        search: What chooses the settings; None for those of the config.
-        fixed: Settings of the cell, over those that were chosen.
+        search: What chooses settings; None for those of the config.
+        settings: Settings of trials and final runs, below the chosen ones.
+        fixed: Settings of the condition, over the chosen ones.
         seeds: The settings that a seed of the run brings with it, such as that of drawn
             data, by the seed.
         details: See :class:`~mmdmlora.experiments.runs.Run`.
@@ -37,6 +38,7 @@ class Cell:
     config: str
     search: Search | None
     seeds: dict[int, Settings]
+    settings: Settings = field(default_factory=dict)
     fixed: Settings = field(default_factory=dict)
     details: tuple[str, ...] = ()
 
@@ -48,7 +50,7 @@ class Cell:
             part: ``test`` or ``paper``.
         """
         chosen = choice.best.settings if choice and choice.best else {}
-        common = {**(self.search.fixed if self.search else {}), **chosen, **self.fixed}
+        common = {**self.settings, **chosen, **self.fixed}
         return {
             seed: Run(self.config, {**common, **own}, seed, part, details=self.details)
             for seed, own in self.seeds.items()

@@ -49,6 +49,10 @@ class Space:
         for values in itertools.product(*self.values.values()):
             yield dict(zip(self.values, values, strict=True))
 
+    def without(self, settings: Settings) -> Space:
+        """Without what these settings decide."""
+        return Space({k: v for k, v in self.values.items() if k not in settings})
+
     def of(self, run: Run) -> Space:
         """Without the settings that the run's config doesn't have, such as branches."""
         config = run.resolved()

@@ -15,6 +15,7 @@ from .spaces import Settings, Space
 
 RATE = 'optim_wrapper.optimizer.lr'
 SCALE = 'model.backbone.scale'
+EPOCHS = 'train_cfg.max_epochs'
 DECAY = 'optim_wrapper.optimizer.weight_decay'
 BRANCHES = 'model.backbone.num_branches'
 PRUNING = 'default_hooks.branch_pruning'
@@ -29,7 +30,7 @@ class Contender:
     Attributes:
         method: A file of ``configs/_base_/methods``.
         setting: The key of the third setting.
-        values: Its two values.
+        values: Its two values; those of the epochs are shares of the schedule's.
         fixed: Settings of all its runs.
         rate: The factor of the suite's learning rates.
     """
@@ -40,10 +41,13 @@ class Contender:
     fixed: Settings = field(default_factory=dict)
     rate: float = 1.0
 
-    def space(self, rates: tuple[float, ...]) -> Space:
-        """Its twelve combinations, from the learning rates of LoRA."""
+    def space(self, rates: tuple[float, ...], epochs: int) -> Space:
+        """Its twelve combinations, from the learning rates of LoRA and the schedule."""
         own = [float(f'{self.rate * rate:.3g}') for rate in rates]
-        return Space({RATE: own, SCALE: [1.0, 10.0], self.setting: self.values})
+        values = self.values
+        if self.setting == EPOCHS:
+            values = [max(1, round(share * epochs)) for share in values]
+        return Space({RATE: own, SCALE: [1.0, 10.0], self.setting: values})
 
 
 def pruning(interval: float, branches: int = 8, **settings: Any) -> dict:
@@ -92,7 +96,7 @@ STUDY: dict[str, Contender] = {
     'LoRA, moving average': Contender(
         'lora', 'custom_hooks', [_averaging(1e-2), _averaging(2e-3)]
     ),
-    'LoRA, fewer epochs': Contender('lora', 'train_cfg.max_epochs', [15, 30]),
+    'LoRA, fewer epochs': Contender('lora', EPOCHS, [1 / 4, 1 / 2]),
     'LoRA+': Contender('lora', f'{RATES}.up_lr_ratio', [4.0, 16.0]),
     'RepAdapter': Contender('repadapter', DECAY, [1e-4, 1e-2]),
     'DMLoRA': _batch(),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .cells import Cell
+from .runs import Run
 from .search import Search
 from .spaces import Settings
 from .study import BRANCHES, FAST, PRUNING, SLOW, STUDY, pruning
@@ -97,7 +98,7 @@ class Plan:
         settings = suite.settings_of(task[0])
         search = None
         if self.trials:
-            space = suite.space_of(method)
+            space = suite.space_of(method).without(settings)
             search = Search(config, space, self.trials, settings)
         seeded = suite.fewshot_seeded if is_fewshot else suite.seeded
         return Cell(
@@ -110,7 +111,8 @@ class Plan:
             config=config,
             search=search,
             seeds={seed: seeded(seed) for seed in self.seeds},
-            fixed={**settings, **(fixed or {})},
+            settings=settings,
+            fixed=fixed or {},
             details=details,
         )
 
@@ -200,14 +202,16 @@ def _study(plan: Plan) -> Iterator[Cell]:
     for row in plan.rows([*STUDY]):
         contender = STUDY[row]
         for task in plan.chosen(plan.suite.tasks):
-            cell = plan.cell('study', contender.method, task, fixed=contender.fixed)
+            cell = plan.cell('study', contender.method, task)
+            settings = {**cell.settings, **contender.fixed}
+            epochs = Run(cell.config, settings).max_epochs
             search = cell.search and replace(
                 cell.search,
-                space=contender.space(plan.suite.rates),
-                fixed=cell.fixed,
+                space=contender.space(plan.suite.rates, epochs),
+                fixed=settings,
                 leaves_out=False,
             )
-            yield replace(cell, row=row, search=search)
+            yield replace(cell, row=row, search=search, settings=settings)
 
 
 def _whole_batches(settings: Settings) -> Settings:

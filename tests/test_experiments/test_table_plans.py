@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmdmlora.experiments.protocol import needs
+from mmdmlora.experiments.search import Choice, Trial
 from mmdmlora.experiments.study import CORE, STUDY, pruning
 from mmdmlora.experiments.suites import mini_suite, paper_suite
 from mmdmlora.experiments.tables import TABLES, Plan, cells_of
@@ -141,7 +142,7 @@ def test_data_folders():
         *cells_of('fig2', plan),
     ]
     roots = {
-        (cell.task.split('-')[0], cell.fixed['train_dataloader.dataset.data_root'])
+        (cell.task.split('-')[0], cell.settings['train_dataloader.dataset.data_root'])
         for cell in cells
     }
     assert roots == {
@@ -159,6 +160,30 @@ def test_the_study_searches_as_much_for_every_contender():
     assert [trials for _, trials in need.searches] == [12] * len(STUDY)
     assert len(need.final) == len(STUDY)
     assert set(CORE) <= set(STUDY)
+
+
+def test_what_a_search_has_chosen_holds_in_the_final_runs():
+    """Of all contenders, that which is trained for fewer epochs than the suite too."""
+    for cell in cells_of('study', Plan(mini_suite(), 12, (0,), ('digits',))):
+        chosen = [*cell.search.space.combinations()][-1]
+        choice = Choice([Trial(chosen, 1, 50.0, is_whole=True)])
+        (run,) = cell.runs(choice, 'test').values()
+        assert run.settings.items() >= chosen.items()
+
+
+def test_a_contender_of_fewer_epochs():
+    suite = mini_suite(settings={'train_cfg.max_epochs': 60})
+    plan = Plan(suite, 12, (0,), ('digits',), ('LoRA, fewer epochs',))
+    (cell,) = cells_of('study', plan)
+    assert cell.search.space.values['train_cfg.max_epochs'] == [15, 30]
+
+
+def test_epochs_that_the_user_sets_are_not_searched():
+    suite = paper_suite({'train_cfg.max_epochs': 7})
+    for cell in cells_of('table7', replace(FEW, suite=suite)):
+        trial = next(cell.search.space.combinations())
+        assert cell.search.run_of(trial).max_epochs == 7
+        assert {run.max_epochs for run in cell.runs(None, 'test').values()} == {7}
 
 
 @pytest.mark.parametrize(
