@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -19,6 +22,7 @@ from mmdmlora.datasets.tasks import BENCHMARKS, Task, find_task
 
 from .tuned import tuned
 
+Reader = Callable[[Path], Config]
 # The argument of a sizing step, and whether it wants a pair of lengths.
 SIZES = dict(
     Resize=('scale', True),
@@ -152,24 +156,31 @@ def _resized(pipeline: list[dict], size: int) -> list[dict]:
     return pipeline
 
 
-def load_config(path: str | Path) -> Config:
+def read_quietly(path: Path) -> Config:
+    """Read a config file, without the warning that mmengine's look for packages gives."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
+        return Config.fromfile(path)
+
+
+def load_config(path: str | Path, read: Reader = read_quietly) -> Config:
     """Read a config file, or compose it from its name.
 
     Args:
         path: A config file, or ``<configs>/<method>/<backbone>_<task>.py`` whose three
             parts exist in ``<configs>/_base_``. The backbone may be ``timm/<name>``.
+        read: Reads a file. Where many configs are composed, one that remembers what it
+            has read saves most of the time.
 
     Raises:
         ValueError: If there is no such file and a part of the name is unknown; the
             message lists the known ones.
     """
     path = Path(path)
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
-        return Config.fromfile(path) if path.is_file() else _composed(path)
+    return read(path) if path.is_file() else _composed(path, read)
 
 
-def _composed(path: Path) -> Config:
+def _composed(path: Path, read: Reader) -> Config:
     is_timm = path.parent.name == 'timm'
     folder = path.parent.parent if is_timm else path.parent
     base = folder.parent / '_base_'
@@ -183,12 +194,19 @@ def _composed(path: Path) -> Config:
     else:
         backbone, task = path.stem.split('_', maxsplit=1)
     parts = dict(backbone=backbone, method=folder.name, task=task)
+    bases: dict[str, Any] = {}
     for kind in parts:
         if kind != 'backbone' or not is_timm:
-            find_part(base, kind, parts)
-    text = config_text(**parts).replace("'../", f"'{base.parent.resolve()}/")
-    composed = Config.fromstring(text, '.py')
-    return Config(composed.to_dict(), cfg_text=text, filename=str(path))
+            part = read(find_part(base, kind, parts, read)).to_dict()
+            if twice := bases.keys() & part.keys():
+                raise ValueError(
+                    f'{sorted(twice)} in the {kind} {parts[kind]!r} is also in another '
+                    'part: a setting can only come from one.'
+                )
+            bases |= part
+    text = config_text(**parts)
+    composed = _merged(bases, compose(bases, **_changes(**parts)))
+    return Config(composed, cfg_text=text, filename=str(path))
 
 
 def _split_timm(stem: str, base: Path) -> tuple[str, str]:
@@ -202,42 +220,57 @@ def _split_timm(stem: str, base: Path) -> tuple[str, str]:
     return f'timm/{"_".join(words[:-1])}', words[-1]
 
 
-def find_part(base: Path, kind: str, parts: dict[str, str]) -> Path:
+def find_part(
+    base: Path, kind: str, parts: dict[str, str], read: Reader = read_quietly
+) -> Path:
     """Find the file of a part of an experiment.
 
     Args:
         base: The folder ``_base_``.
         kind: 'backbone', 'method' or 'task'.
         parts: The names of the experiment's parts by their kind.
+        read: See :func:`load_config`.
 
     Raises:
         ValueError: If there is none, or it is only a base of other files; the message
             lists those that go together with the other parts.
     """
     file = base / f'{kind}s' / f'{parts[kind]}.py'
-    if file.is_file() and (kind != 'task' or _is_whole_task(file)):
+    if file.is_file() and (kind != 'task' or _is_whole_task(read(file))):
         return file
+    read = cache(read)
     others = {name: part for name, part in parts.items() if name != kind}
     known = [
         name
         for name in sorted(each.stem for each in file.parent.glob('*.py'))
-        if (kind != 'task' or _is_whole_task(file.with_stem(name)))
-        and _fit(base, **others, **{kind: name})
+        if (kind != 'task' or _is_whole_task(read(file.with_stem(name))))
+        and _fit(base, read, **others, **{kind: name})
     ]
     raise ValueError(f'no {kind} is named {file.stem!r}. Known are: {", ".join(known)}.')
 
 
-def _is_whole_task(file: Path) -> bool:
-    return not {'task', 'num_classes'}.isdisjoint(Config.fromfile(file))
+def _is_whole_task(config: Config) -> bool:
+    return not {'task', 'num_classes'}.isdisjoint(config)
 
 
-def _fit(base: Path, backbone: str = '', method: str = '', **others: str) -> bool:
+def _fit(
+    base: Path, read: Reader, backbone: str = '', method: str = '', **others: str
+) -> bool:
     """Whether a method can wrap a backbone, as far as both exist."""
     files = base / 'backbones' / f'{backbone}.py', base / 'methods' / f'{method}.py'
     if not all(file.is_file() for file in files):
         return True
-    wrapped, wrapper = map(load_config, files)
+    wrapped, wrapper = map(read, files)
     return wrapped.get('has_tokens', True) or not wrapper.get('needs_tokens', False)
+
+
+def _changes(method: str, backbone: str, task: str) -> dict[str, Any]:
+    """What the file of :func:`config_text` changes."""
+    if backbone.startswith('timm/'):
+        from .timm_backbone import timm_backbone
+
+        return timm_backbone(backbone.removeprefix('timm/'))
+    return tuned(method, f'{backbone}_{task}')
 
 
 def config_text(method: str, backbone: str, task: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmdmlora.apis.compose import load_config
+from mmdmlora.apis.compose import load_config, read_quietly
 from mmdmlora.apis.locations import find_config
 from mmdmlora.apis.option_check import check_options
 
@@ -25,6 +25,8 @@ SPLITS = dict(
     FGVC=('train', 'val', 'train'),
     FewShotFGVC=('train', 'val', 'train'),
 )
+# Configs share their parts.
+_read = cache(read_quietly)
 # What a result depends on, of a config.
 SETTINGS = (
     *('model', 'data_preprocessor', 'optim_wrapper', 'param_scheduler', 'randomness'),
@@ -133,7 +135,7 @@ def _digest(file: str) -> str:
 
 @cache
 def _loaded(name: str) -> Config:
-    return load_config(find_config(name))
+    return load_config(find_config(name), _read)
 
 
 def _use_splits(config: Config, part: str) -> None:

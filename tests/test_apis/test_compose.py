@@ -1,13 +1,15 @@
 """Configs: every file, every combination, nothing lost."""
 
+from functools import cache
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 
-from mmdmlora.apis.compose import compose, config_text, load_config
+from mmdmlora.apis.compose import compose, config_text, load_config, read_quietly
 from mmdmlora.apis.tuned import TUNED, tuned
 from mmdmlora.data_settings import innermost_datasets
 from mmdmlora.datasets.tasks import BENCHMARKS, find_task
@@ -103,12 +105,38 @@ def test_a_file_starts_from_what_its_name_composes(path):
 )
 def test_every_combination_composes(names):
     assert len(names) >= 4 * 30 + 4
+    read = cache(read_quietly)
     for name in names:
-        cfg = load_config(CONFIGS / name)
+        cfg = load_config(CONFIGS / name, read)
         assert cfg.model.head.num_classes == expected_classes(name), name
         assert cfg.model.backbone.type.startswith('mmdmlora.')
         assert cfg.model.backbone.module.type
         assert cfg.filename.endswith(name)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'lora/convnext-b_fgvc-cub',
+        'dmlora/dinov2-s14-56_generated-dsprites-loc',
+        'repadapter/vit-tiny_digits',
+        'vpt-deep/vit-b16-mae_vtab-dtd',
+        'dmlora/timm/vit_tiny_patch16_224_fewshot-pets',
+    ],
+)
+def test_it_is_what_mmengine_reads_from_the_file_of_that_text(name, tmp_path):
+    composed = load_config(CONFIGS / f'{name}.py')
+    file = tmp_path / 'own.py'
+    file.write_text(composed.text.replace("'../", f"'{CONFIGS}/"))
+    assert composed.to_dict() == Config.fromfile(file).to_dict()
+
+
+def test_a_setting_in_two_parts_is_refused(tmp_path):
+    copytree(CONFIGS / '_base_', tmp_path / '_base_')
+    with (tmp_path / '_base_/methods/lora.py').open('a') as part:
+        part.write('input_size = 9\n')
+    with pytest.raises(ValueError, match=r"\['input_size'\] in the method 'lora' is"):
+        load_config(tmp_path / 'lora/vit-tiny_digits.py')
 
 
 @pytest.mark.parametrize(

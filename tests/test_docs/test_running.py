@@ -28,7 +28,9 @@ NOT_HERE = {
     r'.*--batch 64 --steps 50': 'needs a GPU',
     r'.*--end-to-end': 'takes minutes; tests/test_apis/test_benchmark runs it small',
     r'mmdmlora reproduce (table3 --data-root|table3 --address)': 'needs data and weights',
-    r'mmdmlora reproduce all --suite mini( --amp bfloat16)?$': 'takes hours; tests/test_experiments',
+    r'mmdmlora reproduce all --suite mini( --amp bfloat16)?$': (
+        'takes hours; tests/test_experiments'
+    ),
     r'mmdmlora search': 'takes minutes; tests/test_experiments runs it small',
     r'.*(red ball|report work_dirs/photos|photos --to (onnx --with|peft))': (
         'tests/test_cli/test_five_commands.py'
