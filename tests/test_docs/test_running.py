@@ -105,7 +105,9 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def test_commands_run(folder):
-    for line in filter(is_run, lines_of_pages()):
+    # Of lines that differ by a number alone, such as that of a seed, one is enough.
+    lines = {re.sub(r'\d', '0', line): line for line in filter(is_run, lines_of_pages())}
+    for line in lines.values():
         print(f'$ {line}')
         start(line)
 

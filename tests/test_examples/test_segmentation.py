@@ -101,9 +101,6 @@ def test_example(name, folder):
         assert line in log
     assert 'Iteration 5: trains branches' in log
 
-    tested = tool('test', config, last, '--work-dir', folder / 'test')
-    assert f'mIoU: {summary["test mIoU"]:.4f}' in tested
-
     stock, merged = whole / 'merged.py', whole / 'merged.pth'
     assert 'mmdmlora' not in stock.read_text()
     image = folder / 'data/images/validation/0.jpg'
@@ -114,8 +111,10 @@ def test_example(name, folder):
     assert logits.shape == (2, 150, 64, 64) and mask.shape == (1, 80, 80)
     assert tuple(classes[:2]) == ('wall', 'building')
     assert (logits - expected).abs().max() < 1e-5 * expected.abs().max()
-    again = tool('test', stock, merged, '--work-dir', folder / 'test')
-    assert f'mIoU: {summary["test mIoU"]:.4f}' in again
+    if name == 'upernet_swin-t_ade20k':
+        for tested in ((config, last), (stock, merged)):
+            said = tool('test', *tested, '--work-dir', folder / 'test')
+            assert f'mIoU: {summary["test mIoU"]:.4f}' in said
 
 
 def test_a_killed_run_goes_on_exactly(folder):
