@@ -77,6 +77,7 @@ def _cut_off_all(run: Path) -> None:
 CASES = {
     'with 1 process what 2 began': _case(change=_say_two_processes),
     'with `train_dataloader.batch_size=32`': _case('train_dataloader.batch_size=32'),
+    'with `optim_wrapper.optimizer.lr=0.01`': _case('optim_wrapper.optimizer.lr=0.01'),
     'with `model.backbone.rank=4`': _case('model.backbone.rank=4'),
     'with `model.backbone.num_branches=4`': _case('model.backbone.num_branches=4'),
     'with the config of LoRA': _case(config=LORA),

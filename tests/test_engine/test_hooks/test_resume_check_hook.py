@@ -57,6 +57,14 @@ def test_a_longer_run_goes_on(first):
             'with counts=epochs, but this one has counts=iterations',
         ),
         ({'randomness.seed': 5}, 'of a run with seed=0, but this one has seed=5'),
+        (
+            {'optim_wrapper.optimizer.lr': 0.5},
+            'of a run with optimizer.lr=0.01, but this one has optimizer.lr=0.5. Resume',
+        ),
+        (
+            {'optim_wrapper.paramwise_cfg': dict(branch_lr='sqrt')},
+            'with paramwise_cfg.branch_lr=None, but .* has paramwise_cfg.branch_lr=sqrt',
+        ),
         ({'model.backbone.rank': 3}, r'has shape \(2, 24\), not \(3, 24\)'),
         ({'model.backbone.num_branches': 3}, 'is unknown here'),
     ],
@@ -113,6 +121,21 @@ def test_checkpoint_without_the_record(first):
     make(first, epochs=3).train()
 
 
+def test_a_checkpoint_of_a_version_that_recorded_no_optimizer(first):
+    file = first / 'epoch_2.pth'
+    checkpoint = torch.load(file)
+    launch = checkpoint['meta'][LAUNCH]
+    checkpoint['meta'][LAUNCH] = {k: v for k, v in launch.items() if '.' not in k}
+    torch.save(checkpoint, file)
+    make(first, epochs=3).train()
+
+
+def test_a_tuple_may_have_become_a_list(tmp_path):
+    for epochs, betas in ((2, (0.8, 0.9)), (3, [0.8, 0.9])):
+        change = {'optim_wrapper.optimizer.betas': betas}
+        make(tmp_path, epochs=epochs, change=change).train()
+
+
 def test_the_record_does_not_depend_on_the_model_being_ours(tmp_path):
     make(tmp_path, wrapper=None).train()
     make(tmp_path, wrapper=None, epochs=3).train()
@@ -123,4 +146,9 @@ def test_the_record_does_not_depend_on_the_model_being_ours(tmp_path):
         images=16,
         accumulative_counts=1,
         seed=0,
+        **{
+            'optimizer.type': 'AdamW',
+            'optimizer.lr': 0.01,
+            'optimizer.weight_decay': 0.05,
+        },
     )
