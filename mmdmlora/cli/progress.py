@@ -45,42 +45,48 @@ def progress_line(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def run_progress() -> Iterator[Callable[[int, int, float | None], None]]:
+def run_progress() -> Iterator[Callable[[str, int, int, float | None], None]]:
     """Show a bar on a terminal, and lines elsewhere, on standard error.
 
     Yields:
-        Callable: To be called with (finished, all, seconds left or None).
+        Callable: To be called with the part of the work, how many of its runs have ended,
+        how many there are, and the seconds that it will still take, None at its start.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _print_line
         return
     columns = (
-        TextColumn('runs'),
+        TextColumn('{task.description}'),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn('{task.description}'),
+        TextColumn('{task.fields[left]}'),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task('')
+        task = progress.add_task('', left='')
 
-        def show(finished: int, total: int, seconds: float | None) -> None:
+        def show(part: str, finished: int, total: int, seconds: float | None) -> None:
             progress.update(
-                task, completed=finished, total=total, description=_left(seconds)
+                task,
+                description=part,
+                completed=finished,
+                total=total,
+                left=_left(seconds),
             )
 
         yield show
 
 
-def _print_line(finished: int, total: int, seconds: float | None) -> None:
+def _print_line(part: str, finished: int, total: int, seconds: float | None) -> None:
     share = 100 * finished // total
     if finished in (0, total) or share // STEP > 100 * (finished - 1) // total // STEP:
-        text = f'{finished} of {total} runs {_left(seconds)}'
-        print(text.rstrip(), file=sys.stderr, flush=True)
+        text = f'{part}: {finished} of {total}'
+        text += f', {_left(seconds)}' if seconds is not None else ''
+        print(text, file=sys.stderr, flush=True)
 
 
 def _left(seconds: float | None) -> str:
     if seconds is None:
         return ''
     minutes = round(seconds / 60)
-    return f'about {minutes // 60} h {minutes % 60:02d} min left'
+    return f'about {minutes // 60} h {minutes % 60:02d} min left in this part'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
@@ -10,7 +9,7 @@ from mmengine.config import Config
 from mmdmlora.io import atomic_write
 
 from .runs import Run
-from .scheduler import Resources, Scheduler
+from .scheduler import Resources, Scheduler, Show
 from .search import Choice, Search, run_searches
 
 
@@ -18,7 +17,7 @@ def choose(
     search: Search,
     folder: Path,
     resources: Resources,
-    show: Callable[[int, int, float | None], None],
+    show: Show,
 ) -> str:
     """Run a search and write ``best.py``, a config with the best settings.
 
@@ -26,7 +25,7 @@ def choose(
         search: What to choose.
         folder: Where runs, results and the config go; finished runs in it are kept.
         resources: What each run gets, and where.
-        show: See :class:`~mmdmlora.experiments.scheduler.Scheduler`.
+        show: See :data:`~mmdmlora.experiments.scheduler.Show`.
 
     Returns:
         str: A table of all trials in Markdown, and where the config is.

@@ -55,7 +55,7 @@ def run_cells(cells: Sequence[Cell], part: str, scheduler: Scheduler) -> Result:
         for trial in choices[search.key].trials:
             scheduler.forget(search.run_of(trial.settings))
     final = [*_final_runs(cells, part, choices)]
-    records = scheduler.results([run for _, _, run in final])
+    records = scheduler.results([run for _, _, run in final], 'final runs')
     outcomes, missing = [], []
     for (cell, seed, run), record in zip(final, records, strict=True):
         if record is None:
@@ -112,7 +112,7 @@ class Finished:
 def finished(cells: Sequence[Cell], part: str, store: Store) -> Finished:
     """What of the cells is in the store; nothing is run."""
 
-    def results(runs: list[Run]) -> Records:
+    def results(runs: list[Run], part: str) -> Records:
         records = [store.get(run) for run in runs]
         if any(record is None for record in records):
             raise _Missing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from .cells import Cell
 from .claims import check_claims
 from .protocol import PROTOCOLS, Finished, Result, finished, needs, run_cells
 from .report import write_report
-from .scheduler import STORE, Resources, Scheduler
+from .scheduler import STORE, Resources, Scheduler, Show
 from .store import Store
 from .tables import TABLES, Plan, cells_of
 
@@ -94,7 +94,7 @@ def reproduce(
     request: Request,
     resources: Resources,
     command: str,
-    show: Callable[[int, int, float | None], None],
+    show: Show,
 ) -> tuple[Path, list[str]]:
     """Run what is missing and write the report.
 
@@ -102,7 +102,7 @@ def reproduce(
         request: What is wanted.
         resources: What each run gets, and where.
         command: What the user called, for the report.
-        show: See :class:`~mmdmlora.experiments.scheduler.Scheduler`.
+        show: See :data:`~mmdmlora.experiments.scheduler.Show`.
 
     Returns:
         tuple: The report, ``report.html``, and a message for each run that failed.

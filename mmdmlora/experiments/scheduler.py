@@ -22,6 +22,9 @@ from .store import Store
 # Of a worker that was killed, or whose machine was lost.
 RETRIES = 5
 STORE = 'results.sqlite'
+# Called whenever a run ends: with the part of the work, how many of its runs have ended,
+# how many there are, and the seconds that it will still take, None at its start.
+Show = Callable[[str, int, int, float | None], None]
 OBJECT_STORE_BYTES = 100 * 2**20
 
 
@@ -61,7 +64,7 @@ class Scheduler:
     Args:
         folder: Where runs and store are. On a cluster all machines must see it.
         resources: What each run gets.
-        show: Called with (finished, all, seconds left or None) whenever a run ends.
+        show: See :data:`Show`.
 
     Raises:
         ValueError: If another process schedules runs in this folder.
@@ -72,7 +75,7 @@ class Scheduler:
         self,
         folder: Path,
         resources: Resources = Resources(),  # noqa: B008 (frozen)
-        show: Callable[[int, int, float | None], None] = lambda *numbers: None,
+        show: Show = lambda *progress: None,
     ) -> None:
         self.folder = folder
         self.resources = resources
@@ -102,8 +105,14 @@ class Scheduler:
         """The folder of a run's logs and checkpoints."""
         return self.folder / 'runs' / run.key
 
-    def results(self, runs: Sequence[Run]) -> list[dict[str, Any] | None]:
+    def results(
+        self, runs: Sequence[Run], part: str = 'runs'
+    ) -> list[dict[str, Any] | None]:
         """Run what is missing, and return all results.
+
+        Args:
+            runs: What is needed.
+            part: What they are, to show it.
 
         Returns:
             list: In the order of the runs; None for one that failed, of which
@@ -114,7 +123,7 @@ class Scheduler:
             if self.store.get(run) is None and not self._adopt(run):
                 missing[run.key, run.until] = run
         if missing:
-            self._run_all([*missing.values()])
+            self._run_all([*missing.values()], part)
         return [self.store.get(run) for run in runs]
 
     def forget(self, run: Run) -> None:
@@ -128,7 +137,7 @@ class Scheduler:
             self.store.add(run, json.loads(file.read_text()))
         return file.is_file()
 
-    def _run_all(self, runs: list[Run]) -> None:
+    def _run_all(self, runs: list[Run], part: str) -> None:
         ray = self._connect()
         remote = ray.remote(
             num_cpus=self.resources.cpus,
@@ -140,7 +149,7 @@ class Scheduler:
             for run in runs
         }
         begin = time.monotonic()
-        self.show(0, len(runs), None)
+        self.show(part, 0, len(runs), None)
         while running:
             (done, *_), _ = ray.wait([*running], num_returns=1)
             run = running.pop(done)
@@ -150,7 +159,7 @@ class Scheduler:
                 self.failures[run.command()] = str(getattr(error, 'cause', error))
             finished = len(runs) - len(running)
             pace = (time.monotonic() - begin) / finished
-            self.show(finished, len(runs), pace * len(running))
+            self.show(part, finished, len(runs), pace * len(running))
 
     def _connect(self) -> Any:
         if self._ray is None:

@@ -11,6 +11,7 @@ from .runs import Run
 from .spaces import Sampler, Settings, Space
 
 Records = list[dict[str, Any] | None]
+Results = Callable[[list[Run], str], Records]
 
 # Successive halving: after this share of its epochs a trial must be in the best third.
 FIRST_RUNG = 0.25
@@ -102,14 +103,13 @@ class Choice:
         return max(whole, key=lambda trial: trial.accuracy, default=None)
 
 
-def run_searches(
-    searches: Sequence[Search], results: Callable[[list[Run]], Records]
-) -> dict[str, Choice]:
+def run_searches(searches: Sequence[Search], results: Results) -> dict[str, Choice]:
     """Run all searches side by side.
 
     Args:
         searches: Equal ones are run once.
-        results: Gives the record of each run, or None for one that failed, such as
+        results: Gives the record of each run, or None for one that failed; it is told
+            which part of the search they are. Such as
             :meth:`~mmdmlora.experiments.scheduler.Scheduler.results`.
 
     Returns:
@@ -140,7 +140,7 @@ def _generation(search: Search, trials: dict[int, Trial]) -> dict[int, Settings]
 def _halved(
     searches: dict[str, Search],
     generation: dict[str, dict[int, Settings]],
-    results: Callable[[list[Run]], Records],
+    results: Results,
 ) -> dict[str, dict[int, Trial]]:
     """A generation of trials, those that were stopped included."""
     trials: dict[str, dict[int, Trial]] = {key: {} for key in generation}
@@ -152,7 +152,9 @@ def _halved(
             if searches[key].halving or share == 1
             for number, settings in numbered.items()
         }
-        for (key, number), record in zip(runs, results([*runs.values()]), strict=True):
+        part = 'first quarter of the trials' if share < 1 else 'trials to their end'
+        records = results([*runs.values()], part)
+        for (key, number), record in zip(runs, records, strict=True):
             run = runs[key, number]
             trials[key][number] = Trial(
                 left[key][number],

@@ -18,7 +18,7 @@ class Trainings:
         self.accuracy = accuracy
         self.runs = []
 
-    def __call__(self, runs):
+    def __call__(self, runs, part):
         self.runs += runs
         accuracies = map(self.accuracy, runs)
         return [None if a is None else dict(accuracy=a) for a in accuracies]
