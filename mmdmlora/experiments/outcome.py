@@ -33,6 +33,8 @@ class Outcome:
         details: 'dispersion', the measures of
             :func:`~mmdmlora.experiments.dispersion.dispersion`; 'coordinates', its
             ``[[x, y, branch], ...]``; 'scales', the scale of each adapter by its name.
+        ends: The searched settings whose choice is at an end of its space, see
+            :meth:`~mmdmlora.experiments.spaces.Space.ends`.
     """
 
     table: str
@@ -50,6 +52,7 @@ class Outcome:
     seconds_per_epoch: float
     step_bytes: int | None
     details: dict[str, Any] = field(default_factory=dict)
+    ends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

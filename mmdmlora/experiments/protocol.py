@@ -78,6 +78,12 @@ def _final_runs(
 
 
 def _outcome(cell: Cell, seed: int, record: dict, choice: Choice | None) -> Outcome:
+    ends: tuple[str, ...] = ()
+    if cell.search is not None and choice is not None and choice.best is not None:
+        left_open = {
+            key: choice.best.settings[key] for key in _left_open(cell.search, cell)
+        }
+        ends = cell.search.sampler.space.ends(left_open)
     return Outcome(
         table=cell.table,
         backbone=cell.backbone,
@@ -94,6 +100,7 @@ def _outcome(cell: Cell, seed: int, record: dict, choice: Choice | None) -> Outc
         seconds_per_epoch=record['seconds_per_epoch'],
         step_bytes=record['peak_bytes'],
         details={**record['details'], 'scales': record['scales']},
+        ends=ends,
     )
 
 

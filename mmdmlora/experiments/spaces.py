@@ -49,6 +49,24 @@ class Space:
         for values in itertools.product(*self.values.values()):
             yield dict(zip(self.values, values, strict=True))
 
+    def ends(self, settings: Settings) -> tuple[str, ...]:
+        """Which of these settings are the lowest or highest that the space offers.
+
+        A setting of two values is always at an end: only those of three and more numbers
+        are looked at.
+
+        Returns:
+            tuple: Such as ``('optim_wrapper.optimizer.lr, highest',)``.
+        """
+        found = []
+        for key, values in self.values.items():
+            if len(values) < 3 or not all(isinstance(v, int | float) for v in values):
+                continue
+            for name, end in (('lowest', min(values)), ('highest', max(values))):
+                if settings.get(key) == end:
+                    found.append(f'{key}, {name}')
+        return tuple(found)
+
     def without(self, settings: Settings) -> Space:
         """Without what these settings decide."""
         return Space({k: v for k, v in self.values.items() if k not in settings})

@@ -71,3 +71,11 @@ def test_files_without_a_space(tmp_path):
     file.write_text('values = [1]')
     with pytest.raises(ValueError, match='has no space'):
         read_space(file)
+
+
+def test_ends_of_a_space():
+    space = Space({'rate': [3, 1, 2], 'two': [1, 2], 'words': ['a', 'b', 'c']})
+    chosen = dict(two=1, words='a')
+    assert space.ends({'rate': 3, **chosen}) == ('rate, highest',)
+    assert space.ends({'rate': 1, **chosen}) == ('rate, lowest',)
+    assert space.ends({'rate': 2, **chosen}) == space.ends(chosen) == ()

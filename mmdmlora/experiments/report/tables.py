@@ -34,13 +34,13 @@ def grids(lines: Sequence[Line]) -> list[Grid]:
     if table == 'table1':
         return [ranges(lines), direct_measures(lines)]
     if table == 'table6':
-        return [costs(lines), *_against_reference(lines)]
+        return [costs(lines), *_against_reference(lines), *_at_ends(lines)]
     one_group = len(set(lines[0].tasks.values())) == 1
     across = table in _COLUMNS_ACROSS and one_group
     shown = [_across(lines) if across else _averages(lines)]
     if len(lines[0].tasks) > 1:
         shown.append(_by_task(lines))
-    return [*shown, *_against_reference(lines)]
+    return [*shown, *_against_reference(lines), *_at_ends(lines)]
 
 
 def claims_grid(claims: Iterable[Claim]) -> Grid:
@@ -127,3 +127,19 @@ def _against_reference(lines: Sequence[Line]) -> list[Grid]:
         for line, name in zip(compared, names, strict=True)
     ]
     return [Grid(f'Accuracy minus {REFERENCE} (points)', header, rows)]
+
+
+def _at_ends(lines: Sequence[Line]) -> list[Grid]:
+    """What was chosen at an end of its space, where better values may lie outside.
+
+    Conditions of a method share its search: it has one row for all of them.
+    """
+    rows = []
+    for method in row_order(line.row for line in lines):
+        outcomes = [o for line in lines if line.row == method for o in line.outcomes]
+        tasks = {outcome.task for outcome in outcomes}
+        for end in sorted({end for outcome in outcomes for end in outcome.ends}):
+            its = {outcome.task for outcome in outcomes if end in outcome.ends}
+            rows.append([method, end, unbroken(f'{len(its)} of {len(tasks)}')])
+    header = ['method', 'searched setting and its end', 'tasks']
+    return [Grid('Chosen at an end of what was searched', header, rows)] if rows else []

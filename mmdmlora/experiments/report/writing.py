@@ -30,6 +30,7 @@ TITLES = dict(
     table6='Table 6: time and memory',
     table7='Table 7: settings of the pruning',
     fig2='Figure 2: few-shot learning',
+    study='The study: when does DMLoRA beat LoRA?',
 )
 _NOTES = f"""\
 - Numbers are means over the seeds, ± the sample standard deviation over them. The number
@@ -37,7 +38,9 @@ _NOTES = f"""\
   each seed first. A mean is only given over seeds that have all of its tasks.
 - Ours / paper / difference: the difference is left out ({MISSING}) where ours isn't the
   mean of the same tasks.
-- Search runs: how many runs the settings of a task were chosen from.
+- Search runs: how many runs the settings of a task were chosen from. Where the choice is
+  the lowest or highest value of at least three, a wider space may hold a better one: a
+  table says for how many tasks.
 - {BETTER} and {WORSE}: better and worse than {REFERENCE} with p < {SIGNIFICANT}. The
   test flips the signs of the paired differences over tasks and seeds: all flips up to
   {ALL_FLIPS_UP_TO} pairs, else {DRAWN_FLIPS:,} drawn ones. It speaks of these tasks only;

@@ -162,3 +162,16 @@ def test_few_shot_tables_have_no_paper():
     outcomes = accuracies({'LoRA': 0.0}, FEWSHOT, [('4', 0.0)], table='fig2')
     ((row,), _) = tables(outcomes)
     assert set(row) == {'method', '4', 'seeds', 'search runs'}
+
+
+def test_choices_at_an_end_of_their_space_are_counted():
+    high = flat('LoRA', 60.0, {'dtd': 'Natural'}, seeds=(0, 1), ends=('lr, highest',))
+    inside = flat('LoRA', 60.0, {'kitti': 'Structured'})
+    *_, ends = tables([*high, *inside, *flat('Linear', 50.0)])
+    assert ends == [
+        {
+            'method': 'LoRA',
+            'searched setting and its end': 'lr, highest',
+            'tasks': '1 of 2',
+        }
+    ]
