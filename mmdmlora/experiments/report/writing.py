@@ -92,7 +92,11 @@ def write_report(
     blocks = lines_of(outcomes)
     rows = [outcome.row for outcome in outcomes]
     parts = [f'# {title}', protocol, '## The claims of the paper']
-    parts += [markdown_table(claims_grid(claims)), '## Reading the tables', _NOTES]
+    if any(claim.numbers for claim in claims) or not outcomes:
+        parts.append(markdown_table(claims_grid(claims)))
+    else:
+        parts.append('None of them is about these runs.')
+    parts += ['## Reading the tables', _NOTES]
     pictures: dict[str, bytes] = {}
     last_table = ''
     for (table, backbone), lines in blocks.items():

@@ -113,3 +113,9 @@ def test_what_to_install_is_said(package, tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError, match=r'pip install "mmdmlora\[experiments\]"'):
         write(accuracies({'LoRA': 0.0, 'DMLoRA': 0.0}), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_claims_that_no_run_is_about_are_not_listed(tmp_path):
+    outcomes = accuracies({'LoRA': 0.0, 'LoRA, dropout': 1.0}, table='study')
+    text = write(outcomes, tmp_path).with_name('report.md').read_text()
+    assert 'None of them is about these runs.' in text and "can't be told" not in text
