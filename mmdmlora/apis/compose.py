@@ -194,6 +194,7 @@ def _composed(path: Path, read: Reader) -> Config:
     else:
         backbone, task = path.stem.split('_', maxsplit=1)
     parts = dict(backbone=backbone, method=folder.name, task=task)
+    read = cache(read)  # a task is read to find it, too
     bases: dict[str, Any] = {}
     for kind in parts:
         if kind != 'backbone' or not is_timm:
@@ -238,7 +239,6 @@ def find_part(
     file = base / f'{kind}s' / f'{parts[kind]}.py'
     if file.is_file() and (kind != 'task' or _is_whole_task(read(file))):
         return file
-    read = cache(read)
     others = {name: part for name, part in parts.items() if name != kind}
     known = [
         name

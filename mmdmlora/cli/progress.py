@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -14,6 +15,9 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+if TYPE_CHECKING:
+    from mmdmlora.experiments.scheduler import Show
 
 # Where there is no terminal: a line for each so many of a hundred.
 STEP = 5
@@ -45,12 +49,11 @@ def progress_line(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def run_progress() -> Iterator[Callable[[str, int, int, float | None], None]]:
+def run_progress() -> Iterator[Show]:
     """Show a bar on a terminal, and lines elsewhere, on standard error.
 
     Yields:
-        Callable: To be called with the part of the work, how many of its runs have ended,
-        how many there are, and the seconds that it will still take, None at its start.
+        Callable: See :data:`~mmdmlora.experiments.scheduler.Show`.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -80,9 +83,8 @@ def run_progress() -> Iterator[Callable[[str, int, int, float | None], None]]:
 def _print_line(part: str, finished: int, total: int, seconds: float | None) -> None:
     share = 100 * finished // total
     if finished in (0, total) or share // STEP > 100 * (finished - 1) // total // STEP:
-        text = f'{part}: {finished} of {total}'
-        text += f', {_left(seconds)}' if seconds is not None else ''
-        print(text, file=sys.stderr, flush=True)
+        texts = f'{part}: {finished} of {total}', _left(seconds)
+        print(*filter(None, texts), sep=', ', file=sys.stderr, flush=True)
 
 
 def _left(seconds: float | None) -> str:

@@ -105,9 +105,7 @@ class Scheduler:
         """The folder of a run's logs and checkpoints."""
         return self.folder / 'runs' / run.key
 
-    def results(
-        self, runs: Sequence[Run], part: str = 'runs'
-    ) -> list[dict[str, Any] | None]:
+    def results(self, runs: Sequence[Run], part: str) -> list[dict[str, Any] | None]:
         """Run what is missing, and return all results.
 
         Args:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .runs import Run
 from .spaces import Settings, Space
 
 RATE = 'optim_wrapper.optimizer.lr'
@@ -41,12 +42,12 @@ class Contender:
     fixed: Settings = field(default_factory=dict)
     rate: float = 1.0
 
-    def space(self, rates: tuple[float, ...], epochs: int) -> Space:
-        """Its twelve combinations, from the learning rates of LoRA and the schedule."""
+    def space(self, rates: tuple[float, ...], run: Run) -> Space:
+        """Its twelve combinations, from LoRA's learning rates and a run's schedule."""
         own = [float(f'{self.rate * rate:.3g}') for rate in rates]
         values = self.values
         if self.setting == EPOCHS:
-            values = [max(1, round(share * epochs)) for share in values]
+            values = [max(1, round(share * run.max_epochs)) for share in values]
         return Space({RATE: own, SCALE: [1.0, 10.0], self.setting: values})
 
 

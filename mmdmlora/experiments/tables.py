@@ -204,10 +204,9 @@ def _study(plan: Plan) -> Iterator[Cell]:
         for task in plan.chosen(plan.suite.tasks):
             cell = plan.cell('study', contender.method, task)
             settings = {**cell.settings, **contender.fixed}
-            epochs = Run(cell.config, settings).max_epochs
             search = cell.search and replace(
                 cell.search,
-                space=contender.space(plan.suite.rates, epochs),
+                space=contender.space(plan.suite.rates, Run(cell.config, settings)),
                 fixed=settings,
                 leaves_out=False,
             )
