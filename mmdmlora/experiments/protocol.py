@@ -10,7 +10,7 @@ from .cells import Cell
 from .outcome import Outcome
 from .runs import Run
 from .scheduler import Scheduler
-from .search import Choice, Records, Search, run_searches
+from .search import Choice, Records, run_searches
 from .store import Store
 
 PROTOCOLS = {
@@ -80,10 +80,7 @@ def _final_runs(
 def _outcome(cell: Cell, seed: int, record: dict, choice: Choice | None) -> Outcome:
     ends: tuple[str, ...] = ()
     if cell.search is not None and choice is not None and choice.best is not None:
-        left_open = {
-            key: choice.best.settings[key] for key in _left_open(cell.search, cell)
-        }
-        ends = cell.search.sampler.space.ends(left_open)
+        ends = cell.search.sampler.space.without(cell.fixed).ends(choice.best.settings)
     return Outcome(
         table=cell.table,
         backbone=cell.backbone,
@@ -157,16 +154,9 @@ def needs(cells: Sequence[Cell], part: str) -> Need:
             searches[search.key] = (cell.config, search.sampler.trials)
         # Settings differ by what another search would choose, and by what of this one's
         # choice the cell doesn't fix.
-        origin = (search.key, *_left_open(search, cell)) if search else ()
+        origin: tuple[str, ...] = ()
+        if search is not None:
+            origin = (search.key, *search.sampler.space.without(cell.fixed).values)
         for run in cell.runs(None, part).values():
             final[origin, run.key] = run
     return Need([*searches.values()], [*final.values()])
-
-
-def _left_open(search: Search, cell: Cell) -> list[str]:
-    """The searched settings that hold in the cell."""
-    return [
-        key
-        for key in search.sampler.space.values
-        if not any(f'{key}.'.startswith(f'{fixed}.') for fixed in cell.fixed)
-    ]

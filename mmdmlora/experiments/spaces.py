@@ -68,8 +68,12 @@ class Space:
         return tuple(found)
 
     def without(self, settings: Settings) -> Space:
-        """Without what these settings decide."""
-        return Space({k: v for k, v in self.values.items() if k not in settings})
+        """Without what these settings decide, one by one or as part of a larger one."""
+
+        def is_decided(key: str) -> bool:
+            return any(f'{key}.'.startswith(f'{name}.') for name in settings)
+
+        return Space({k: v for k, v in self.values.items() if not is_decided(k)})
 
     def of(self, run: Run) -> Space:
         """Without the settings that the run's config doesn't have, such as branches."""

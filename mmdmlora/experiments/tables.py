@@ -72,6 +72,7 @@ class Plan:
         *,
         backbone: tuple[str, str] | None = None,
         column: str = '',
+        settings: Settings | None = None,
         fixed: Settings | None = None,
         details: tuple[str, ...] = (),
         is_fewshot: bool = False,
@@ -85,7 +86,9 @@ class Plan:
             task: Its name and its group.
             backbone: Its name in the table and its file; by default the suite's.
             column: The condition's name.
-            fixed: The condition's settings.
+            settings: What makes the contender, settings of its trials too: it is
+                searched by itself.
+            fixed: The condition's settings, over those that the search has chosen.
             details: See :class:`~mmdmlora.experiments.cells.Cell`.
             is_fewshot: Whether seeds choose few-shot images.
         """
@@ -95,7 +98,7 @@ class Plan:
         )
         method = METHODS['DMLoRA'] if row == NOT_PRUNED else METHODS.get(row, row)
         config = f'{method}/{file}_{task[0]}'
-        settings = suite.settings_of(task[0])
+        settings = {**suite.settings_of(task[0]), **(settings or {})}
         search = None
         if self.trials:
             space = suite.space_of(method).without(settings)
@@ -135,7 +138,8 @@ def _table1(plan: Plan) -> Iterator[Cell]:
                 NOT_PRUNED,
                 task,
                 column=f'n = {count}',
-                fixed={BRANCHES: count, PRUNING: None},
+                settings={PRUNING: None},
+                fixed={BRANCHES: count},
                 details=('dispersion',),
             )
 
@@ -145,8 +149,9 @@ def _table3(plan: Plan) -> Iterator[Cell]:
     for label, file in suite.backbones.items():
         for row in plan.rows(TABLE3.get(label, [*METHODS, NOT_PRUNED])):
             for task in plan.chosen(suite.tasks):
-                fixed = {PRUNING: None} if row == NOT_PRUNED else {}
-                yield plan.cell('table3', row, task, backbone=(label, file), fixed=fixed)
+                settings = {PRUNING: None} if row == NOT_PRUNED else {}
+                place = (label, file)
+                yield plan.cell('table3', row, task, backbone=place, settings=settings)
 
 
 def _table4(plan: Plan) -> Iterator[Cell]:
@@ -193,24 +198,24 @@ def _table6(plan: Plan) -> Iterator[Cell]:
 
 
 def _table7(plan: Plan) -> Iterator[Cell]:
+    """Settings of the pruning, each with a search of its own for all other settings."""
     for task in plan.chosen(plan.suite.tasks):
-        for column, fixed in ABLATION.items():
-            yield plan.cell('table7', 'DMLoRA-LS', task, column=column, fixed=fixed)
+        for column, settings in ABLATION.items():
+            yield plan.cell('table7', 'DMLoRA-LS', task, column=column, settings=settings)
 
 
 def _study(plan: Plan) -> Iterator[Cell]:
     for row in plan.rows([*STUDY]):
         contender = STUDY[row]
         for task in plan.chosen(plan.suite.tasks):
-            cell = plan.cell('study', contender.method, task)
-            settings = {**cell.settings, **contender.fixed}
+            cell = plan.cell('study', contender.method, task, settings=contender.fixed)
+            run = Run(cell.config, cell.settings)
             search = cell.search and replace(
                 cell.search,
-                space=contender.space(plan.suite.rates, Run(cell.config, settings)),
-                fixed=settings,
+                space=contender.space(plan.suite.rates, run),
                 leaves_out=False,
             )
-            yield replace(cell, row=row, search=search, settings=settings)
+            yield replace(cell, row=row, search=search)
 
 
 def _whole_batches(settings: Settings) -> Settings:
