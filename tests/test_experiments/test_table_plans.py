@@ -9,7 +9,7 @@ from mmdmlora.experiments.protocol import needs
 from mmdmlora.experiments.search import Choice, Trial
 from mmdmlora.experiments.study import CORE, STUDY, pruning
 from mmdmlora.experiments.suites import mini_suite, paper_suite
-from mmdmlora.experiments.tables import TABLES, Plan, cells_of
+from mmdmlora.experiments.tables import NOT_PRUNED, TABLES, Plan, cells_of
 
 PAPER = Plan(paper_suite(), trials=9)
 # One task of each group and benchmark, two of them in table 1.
@@ -176,6 +176,23 @@ def test_a_contender_of_fewer_epochs():
     plan = Plan(suite, 12, (0,), ('digits',), ('LoRA, fewer epochs',))
     (cell,) = cells_of('study', plan)
     assert cell.search.space.values['train_cfg.max_epochs'] == [15, 30]
+
+
+@pytest.mark.parametrize('plan', [MINI, FEW])
+def test_a_setting_of_the_pruning_holds_in_its_search_too(plan):
+    """Else what was chosen for one schedule would be compared under another."""
+    cells = [
+        *cells_of('table7', plan),
+        *cells_of('table1', plan),
+        *(c for c in cells_of('table3', plan) if c.row == NOT_PRUNED),
+    ]
+    for cell in cells:
+        trial = next(cell.search.space.combinations())
+        searched = cell.search.run_of(trial).resolved()['default_hooks']
+        final = cell.runs(Choice([Trial(trial, 1, 50.0, is_whole=True)]), 'test')
+        for run in final.values():
+            hooks = run.resolved()['default_hooks']
+            assert hooks['branch_pruning'] == searched['branch_pruning']
 
 
 def test_epochs_that_the_user_sets_are_not_searched():
