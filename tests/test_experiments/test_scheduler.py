@@ -87,10 +87,10 @@ def test_killing_worker_and_driver_changes_nothing(tmp_path, monkeypatch):
     cli.main([*COMMAND, '--work-dir', str(undisturbed)])
     assert tables(killed) == tables(undisturbed)
     assert b'Table 3' in output
-    # The row that isn't pruned shares the search of DMLoRA.
+    # The row that isn't pruned has a search of its own.
     plan = Plan(mini_suite(settings={'train_cfg.max_epochs': 4}), 3, (0, 1), ('digits',))
     request = Request(('table3',), plan, 'val', killed)
-    assert state(request) == 'table3: 2 of 10 searches, 4 of 22 final runs'
+    assert state(request) == 'table3: 2 of 11 searches, 4 of 22 final runs'
 
 
 def test_a_second_driver_is_refused(tmp_path):
