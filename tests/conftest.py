@@ -1,5 +1,6 @@
 """Settings of every test."""
 
+import gc
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,12 @@ from mmengine.registry import DefaultScope
 def one_thread():
     """Tiny models are slower with more threads, above all on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def short_collections():
+    """mmengine collects garbage for each data set: not what was imported, each time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
