@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 import torch
+from mmengine.config import config as mmengine_config
 from mmengine.registry import DefaultScope
 
 
@@ -18,6 +19,24 @@ def one_thread():
 def short_collections():
     """mmengine collects garbage for each data set: not what was imported, each time."""
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope='session')
+def texts_formatted_once():
+    """A Runner writes the text of its config into each checkpoint, formatted anew."""
+    formatted = {}
+    format_code = mmengine_config.FormatCode
+
+    def cached(text, **options):
+        key = text, str(options)
+        if key not in formatted:
+            formatted.clear()  # the next run has another one
+            formatted[key] = format_code(text, **options)
+        return formatted[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmengine_config, 'FormatCode', cached)
+        yield
 
 
 @pytest.fixture(autouse=True)
