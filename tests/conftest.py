@@ -1,11 +1,12 @@
 """Settings of every test."""
 
-import gc
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 import torch
-from mmengine.config import config as mmengine_config
+from mmengine.config import config
+from mmengine.dataset import base_dataset
 from mmengine.registry import DefaultScope
 
 
@@ -16,18 +17,16 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True, scope='session')
-def short_collections():
-    """mmengine collects garbage for each data set: not what was imported, each time."""
-    gc.freeze()
+def quick_mmengine():
+    """Leave out what mmengine repeats and no test is about.
 
-
-@pytest.fixture(autouse=True, scope='session')
-def texts_formatted_once():
-    """A Runner writes the text of its config into each checkpoint, formatted anew."""
+    It collects the garbage of the whole process for each data set, and formats the text
+    of a run's config for each checkpoint.
+    """
     formatted = {}
-    format_code = mmengine_config.FormatCode
+    format_code = config.FormatCode
 
-    def cached(text, **options):
+    def format_once(text, **options):
         key = text, str(options)
         if key not in formatted:
             formatted.clear()  # the next run has another one
@@ -35,7 +34,8 @@ def texts_formatted_once():
         return formatted[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mmengine_config, 'FormatCode', cached)
+        patch.setattr(base_dataset, 'gc', SimpleNamespace(collect=lambda: 0))
+        patch.setattr(config, 'FormatCode', format_once)
         yield
 
 
@@ -45,8 +45,8 @@ def own_scope():
     DefaultScope.get_instance(uuid4().hex, scope_name='mmdmlora')
 
 
-def pytest_collection_modifyitems(config, items):
-    wants_slow = 'slow' in config.getoption('markexpr')
+def pytest_collection_modifyitems(session, items):
+    wants_slow = 'slow' in session.config.getoption('markexpr')
     for item in items:
         if item.get_closest_marker('slow') and not wants_slow:
             item.add_marker(pytest.mark.skip(reason='takes minutes: run with -m slow'))
