@@ -19,9 +19,8 @@ def scales(lines: Sequence[Line], name: str) -> list[Picture]:
     """The scale of each adapter on each task, a heat map each line that learned any."""
     pictures = []
     for index, line in enumerate(lines):
-        table = _scale_table(line)
-        values = {value for column in table.values() for value in column.values()}
-        if len(values) > 1:
+        if any(_has_learned_scales(outcome) for outcome in line.outcomes):
+            table = _scale_table(line)
             pictures.append(_heat_map(line, table, f'{name}-scales-{index}'))
     return pictures
 
@@ -53,6 +52,11 @@ def scatters(lines: Sequence[Line], name: str) -> list[Picture]:
         'column of a branch, each colour and marker a branch; the first seed.'
     )
     return [Picture(f'{name}-tsne', caption, figure)]
+
+
+def _has_learned_scales(outcome: Outcome) -> bool:
+    """Held scales are one number for all adapters of a run."""
+    return len({*outcome.details.get('scales', {}).values()}) > 1
 
 
 def _scale_table(line: Line) -> dict[str, dict[str, float]]:

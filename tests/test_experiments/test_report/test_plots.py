@@ -89,8 +89,12 @@ def test_scales_of_layers_in_their_order():
 
 
 def test_scales_that_nobody_learned_are_not_shown():
-    fixed = {'layers.0.q': 10.0, 'layers.1.q': 10.0}
-    assert scales(block([outcome(details={'scales': fixed})]), 'name') == []
+    """Nor those that a search has chosen, another one for each task."""
+    chosen = [
+        outcome(task=task, details={'scales': {'layers.0.q': held, 'layers.1.q': held}})
+        for task, held in (('dtd', 10.0), ('kitti', 1.0))
+    ]
+    assert scales(block(chosen), 'name') == []
 
 
 def test_scales_that_some_tasks_lack():
