@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -88,11 +90,22 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope='module')
+def trained(folder) -> Callable[[str], tuple[Path, Path]]:
+    """Trains an example once: its config and its working directory."""
+
+    @cache
+    def train(name: str) -> tuple[Path, Path]:
+        config = write_config(name, folder)
+        tool('train', config, '--work-dir', folder / name)
+        return config, folder / name
+
+    return train
+
+
 @pytest.mark.parametrize('name', TINY)
-def test_example(name, folder):
-    config = write_config(name, folder)
-    whole = folder / name
-    tool('train', config, '--work-dir', whole)
+def test_example(name, folder, trained):
+    config, whole = trained(name)
     last = whole / f'iter_{MAX_ITERS}.pth'
     summary = json.loads((whole / 'summary.json').read_text())
     assert summary['active branches'] == '1 of 3' and 'test mIoU' in summary
@@ -117,11 +130,10 @@ def test_example(name, folder):
             assert f'mIoU: {summary["test mIoU"]:.4f}' in said
 
 
-def test_a_killed_run_goes_on_exactly(folder):
+def test_a_killed_run_goes_on_exactly(folder, trained):
     name = 'upernet_swin-t_ade20k'
-    whole, killed = folder / 'unbroken', folder / 'killed'
-    config = write_config(name, folder)
-    tool('train', config, '--work-dir', whole)
+    config, whole = trained(name)
+    killed = folder / 'killed'
     dies = write_config(name, folder, kill_at=3)
     tool('train', dies, '--work-dir', killed, expected=-signal.SIGKILL)
     assert (killed / 'last_checkpoint').read_text().endswith('iter_3.pth')
