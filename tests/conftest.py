@@ -12,8 +12,14 @@ from mmengine.registry import DefaultScope
 
 @pytest.fixture(autouse=True, scope='session')
 def one_thread():
-    """Tiny models are slower with more threads, above all on a busy machine."""
+    """Tiny models are slower with more threads, above all on a busy machine.
+
+    Processes that a test starts have one, too: sums of more threads differ.
+    """
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('OMP_NUM_THREADS', '1')
+        yield
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 def torchrun(*args: str) -> None:
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    env = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    env = dict(os.environ, PYTHONPATH=str(ROOT))
     result = subprocess.run(
         [*command, '--nproc_per_node=2', *args],
         cwd=ROOT,
@@ -43,7 +43,7 @@ def test_ranks_draw_alike_and_end_equal(tmp_path, options):
 
 def test_shell_scripts_train_and_test(tmp_path):
     """dist_train.sh and dist_test.sh on the embedded task; one process can't go on."""
-    env = dict(os.environ, PORT='29613', OMP_NUM_THREADS='1')
+    env = dict(os.environ, PORT='29613')
     env['PATH'] = f'{Path(sys.executable).parent}{os.pathsep}{env["PATH"]}'
     config = 'configs/dmlora/vit-tiny_digits.py'
     common = [f'--work-dir={tmp_path}', '--cfg-options', 'train_cfg.max_epochs=4']

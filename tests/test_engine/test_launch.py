@@ -29,7 +29,6 @@ def ranks(tmp_path_factory):
     environment = {
         **os.environ,
         'CUDA_VISIBLE_DEVICES': '',
-        'OMP_NUM_THREADS': '1',
         'PYTHONPATH': str(Path(mmdmlora.__file__).parents[1]),
     }
     torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']

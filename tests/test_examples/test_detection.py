@@ -71,7 +71,7 @@ def test_a_step_and_the_merged_config():
     result = subprocess.run(
         [sys.executable, '-c', SCRIPT],
         cwd=ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)),
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
         capture_output=True,
         text=True,
     )

@@ -69,7 +69,7 @@ def python(*arguments, expected=0):
     result = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)),
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
         capture_output=True,
         text=True,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import subprocess
@@ -89,7 +88,6 @@ def _in_two_processes(folder: Path) -> str:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
     )
     assert result.returncode == 1 and ']: Traceback' not in result.stderr, result.stderr
     return re.search(r'^error: (The image .*)$', result.stderr, re.MULTILINE)[1]

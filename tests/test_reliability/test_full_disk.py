@@ -1,6 +1,5 @@
 """A disk that fills up while a checkpoint is written: a tmpfs of its own, in Linux."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -37,7 +36,6 @@ def shell(script: str, isolated: bool = True) -> subprocess.CompletedProcess:
         [*(['unshare', '-m'] if isolated else []), 'sh', '-c', script],
         capture_output=True,
         text=True,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
     )
 
 

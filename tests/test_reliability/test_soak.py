@@ -1,6 +1,5 @@
 """The soak, with five kills and checkpoints by time: as if it had never been killed."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +30,6 @@ def test_five_kills(options, tmp_path):
     result = subprocess.run(
         [sys.executable, *command, *options.split()],
         cwd=ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
         capture_output=True,
         text=True,
     )

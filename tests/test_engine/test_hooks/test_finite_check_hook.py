@@ -141,7 +141,7 @@ def test_all_processes_end(tmp_path, step, other):
     result = subprocess.run(
         [*command, '--nproc_per_node=2', '-m', MODULE, str(tmp_path), str(step)],
         cwd=ROOT,
-        env=dict(os.environ, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT)),
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
         capture_output=True,
         text=True,
         timeout=300,
