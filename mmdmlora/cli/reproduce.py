@@ -9,6 +9,7 @@ from mmdmlora.experiments.protocol import PROTOCOLS
 from mmdmlora.experiments.reproduce import Request, dry_run, reproduce, state
 from mmdmlora.experiments.scheduler import STORE
 from mmdmlora.experiments.store import Store
+from mmdmlora.experiments.study import EPOCHS
 from mmdmlora.experiments.suites import Suite, mini_suite, paper_suite
 from mmdmlora.experiments.tables import STUDIES, TABLES, Plan
 from mmdmlora.io import expand_home
@@ -107,7 +108,7 @@ def _plan(args: Namespace) -> Plan:
 def _suite(args: Namespace) -> Suite:
     settings = {}
     if args.epochs:
-        settings['train_cfg.max_epochs'] = args.epochs
+        settings[EPOCHS] = args.epochs
     if args.amp:
         settings['optim_wrapper.type'] = 'mmdmlora.BFloat16OptimWrapper'
     if args.suite == 'mini':

@@ -10,6 +10,7 @@ from typing import Any
 from mmdmlora.datasets.tasks import FEWSHOT_TASKS, FGVC_TASKS, VTAB_TASKS
 
 from .spaces import Settings, Space, find_space, read_space
+from .study import EPOCHS, RATE, SCALE
 
 # That of validation is made from the test's, see `Run`.
 LOADERS = ('train_dataloader', 'test_dataloader')
@@ -117,8 +118,8 @@ MINI_TASKS = {
     'generated-dist': 'Structured',
 }
 MINI_EPOCHS = 15
-_RATE, _SCALE = 'optim_wrapper.optimizer.lr', 'model.backbone.scale'
-# Around the best of a first search over 15 epochs of two tasks, on validation images.
+# Around the embedded backbone's best in a first search over 15 epochs of two tasks, on
+# validation images.
 _ADAPTER_RATES = [2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1]
 _MINI_RATES = {
     'full': [2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2],
@@ -131,8 +132,8 @@ _MINI_RATES = {
 def mini_space(method: str) -> Space:
     """Six combinations: six learning rates, or three and two scales of LoRA's kind."""
     if method in _MINI_RATES:
-        return Space({_RATE: _MINI_RATES[method]})
-    return Space({_RATE: [5e-3, 1e-2, 2e-2], _SCALE: [1.0, 10.0]})
+        return Space({RATE: _MINI_RATES[method]})
+    return Space({RATE: [5e-3, 1e-2, 2e-2], SCALE: [1.0, 10.0]})
 
 
 def mini_suite(backbone: str = 'vit-tiny', settings: Settings | None = None) -> Suite:
@@ -156,7 +157,7 @@ def mini_suite(backbone: str = 'vit-tiny', settings: Settings | None = None) -> 
         subset_tasks=MINI_TASKS,
         fewshot_tasks=MINI_TASKS,
         space_of=mini_space,
-        settings={'train_cfg.max_epochs': MINI_EPOCHS, **(settings or {})},
+        settings={EPOCHS: MINI_EPOCHS, **(settings or {})},
         seeded=_data_of,
         rates=(2e-3, 5e-3, 1e-2) if backbone == 'vit-tiny' else (5e-4, 1e-3, 2e-3),
     )
