@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import pickle
 from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
 
-from .records import join_record
+from .records import join_record, read_record
 from .shared_file import Handle, SharedFile
 
 
@@ -43,14 +43,11 @@ class StoreWriter:
             OSError: If there is no room.
         """
         lengths = [0, *map(len, self._records)]
-        index = dict(
-            starts=np.array(self._starts),
-            shapes=self._shapes,
-            records=self._file.size + np.cumsum(lengths),
-        )
+        records = self._file.size + np.cumsum(lengths)
+        index = dict(starts=self._starts, shapes=self._shapes, records=records.tolist())
         self._file.append(b''.join(self._records))
         at = self._file.size
-        self._file.append(pickle.dumps(index))
+        self._file.append(json.dumps(index).encode())
         self._file.append(at.to_bytes(8, 'little'))
         self._file.finish()
         return ImageStore(self._file)
@@ -72,9 +69,9 @@ class ImageStore:
         self._file = file
         end = file.size - len(file.handle.token) - 8
         at = int.from_bytes(file.content[end : end + 8], 'little')
-        index = pickle.loads(file.content[at:end])
-        self._starts, self._shapes = index['starts'].tolist(), index['shapes']
-        self._records = index['records'].tolist()
+        index = json.loads(bytes(file.content[at:end]))
+        self._starts, self._records = index['starts'], index['records']
+        self._shapes = [tuple(shape) for shape in index['shapes']]
         self._pixels = np.frombuffer(file.content, np.uint8)
         self.images = None
         if len(set(self._shapes)) == 1:
@@ -94,7 +91,7 @@ class ImageStore:
 
     def without_pixels(self, index: int) -> dict:
         """The same with None in the place of the image."""
-        return pickle.loads(self._record(index))
+        return read_record(self._record(index))
 
     @property
     def handle(self) -> Handle:

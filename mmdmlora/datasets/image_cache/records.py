@@ -47,6 +47,15 @@ def split_record(data: Any) -> tuple[np.ndarray, bytes]:
     return np.ascontiguousarray(pixels), stream.getvalue()
 
 
+def read_record(record: bytes | memoryview) -> dict:
+    """What the pipeline returned with None in the place of the image, made anew.
+
+    Args:
+        record: The bytes of :func:`split_record`, written by a process of this run.
+    """
+    return pickle.loads(record)
+
+
 def join_record(pixels: np.ndarray, record: bytes | memoryview) -> dict:
     """What the pipeline returned, made anew: nothing in it is shared with another call.
 
@@ -54,7 +63,7 @@ def join_record(pixels: np.ndarray, record: bytes | memoryview) -> dict:
         pixels: A copy of the pixels, which becomes the image.
         record: The bytes of the rest.
     """
-    data = pickle.loads(record)
+    data = read_record(record)
     if 'inputs' in data:
         data['inputs'] = torch.from_numpy(pixels)
     else:
