@@ -10,7 +10,7 @@ from mmdmlora.io import atomic_write
 
 from .runs import Run
 from .scheduler import Resources, Scheduler, Show
-from .search import Choice, Search, run_searches
+from .search import FIRST_RUNG, Choice, Search, run_searches
 
 
 def choose(
@@ -62,11 +62,12 @@ def _left_out(search: Search) -> list[str]:
 def _table(choice: Choice) -> list[str]:
     keys = [*choice.trials[0].settings]
     lines = [
-        ['trial', *keys, 'epochs', 'validation accuracy (%)'],
+        ['trial', *keys, 'batches of an epoch', 'validation accuracy (%)'],
         ['---'] * (len(keys) + 3),
     ]
     for number, trial in enumerate(choice.trials):
         values = [str(trial.settings[key]) for key in keys]
         best = ' (best)' if trial is choice.best else ''
-        lines.append([str(number), *values, str(trial.epochs), f'{trial.accuracy}{best}'])
+        share = 'all' if trial.is_whole else f'{FIRST_RUNG:.0%}'
+        lines.append([str(number), *values, share, f'{trial.accuracy}{best}'])
     return [f'| {" | ".join(cells)} |' for cells in lines]

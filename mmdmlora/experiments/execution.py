@@ -33,35 +33,30 @@ from .dispersion import dispersion
 from .runs import Run
 
 METRIC = 'accuracy/top1'
+RECORD = 'record.json'
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmpretrain', 'numpy')
 DETAILS: dict[str, Callable[[nn.Module], dict[str, Any]]] = {}
 
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Stop a run at an epoch of its schedule, and record what came out.
+    """Record what came out of a run.
 
-    - When: ``after_train_epoch``, ``after_train``.
-    - Touches: ``stop_training`` of the training loop.
+    - When: ``after_train``.
+    - Touches: its own ``record``.
     - State: none. All that is recorded stands in the message hub, which checkpoints
       carry, so it holds what happened before an interruption too.
     - Priority: LOWEST, after the summary's test.
 
     Args:
-        until (int): The epoch to stop after.
         details (Sequence[str]): Names of :data:`DETAILS`.
     """
 
     priority = 'LOWEST'
     record: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, until: int, details: tuple[str, ...] = ()) -> None:
-        self.until = until
+    def __init__(self, details: tuple[str, ...] = ()) -> None:
         self.details = details
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        if runner.epoch + 1 >= self.until:
-            runner.train_loop.stop_training = True
 
     def after_train(self, runner: Runner) -> None:
         scalars = runner.message_hub.log_scalars
@@ -85,22 +80,21 @@ def execute(run: Run, folder: Path, threads: int = 1) -> dict[str, Any]:
 
     Args:
         run: What to train.
-        folder: The folder of this training's key. ``epochs_<n>.json`` in it is the
-            record; a run that has one isn't repeated.
+        folder: The folder of this training's key. :data:`RECORD` in it is the record; a
+            run that has one isn't repeated.
         threads: PyTorch's threads.
 
     Returns:
         dict: The ``accuracy`` after the last epoch in per cent, ``best_accuracy`` where
         it was measured along the way, the times in seconds, and what identifies the run.
     """
-    until = run.until or run.max_epochs
-    result = folder / f'epochs_{until}.json'
+    result = folder / RECORD
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / 'lock'):
         if not result.is_file():
             torch.set_num_threads(threads)
             _set_imports_apart()
-            summary = train(_config(run, folder, until))
+            summary = train(_config(run, folder))
             record = _record(run, summary)
             with atomic_write(result) as stream:
                 stream.write(json.dumps(record).encode())
@@ -113,20 +107,20 @@ def _set_imports_apart() -> None:
     gc.freeze()
 
 
-def _config(run: Run, folder: Path, until: int) -> Config:
+def _config(run: Run, folder: Path) -> Config:
     config = Config(run.resolved())
     config.experiment_name = run.key
     config.work_dir = str(folder)
     config.resume = True
     if run.part == 'search':
         # A validation changes nothing in training: only the last one counts.
-        config.train_cfg.val_interval = until
+        config.train_cfg.val_interval = run.max_epochs
     if config.default_hooks.get('summary'):
         config.default_hooks.summary['merge'] = False
     for dataset in dataset_settings(config).values():
         if dataset.type == 'GeneratedTask':
             dataset.cache_dir = str(folder.parent / 'images')
-    recording = dict(type='mmdmlora.RunRecordHook', until=until, details=run.details)
+    recording = dict(type='mmdmlora.RunRecordHook', details=run.details)
     config.custom_hooks = [*(config.get('custom_hooks') or []), recording]
     return config
 

@@ -53,7 +53,8 @@ def run_cells(cells: Sequence[Cell], part: str, scheduler: Scheduler) -> Result:
     choices = run_searches(searches, scheduler.results)
     for search in searches:
         for trial in choices[search.key].trials:
-            scheduler.forget(search.run_of(trial.settings))
+            for share in search.rungs:
+                scheduler.forget(search.run_of(trial.settings, share))
     final = [*_final_runs(cells, part, choices)]
     records = scheduler.results([run for _, _, run in final], 'final runs')
     outcomes, missing = [], []

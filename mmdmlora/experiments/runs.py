@@ -54,8 +54,6 @@ class Run:
             sets on the training images, as VPT and CoOp do), tested after the last
             epoch. ``paper``: as ``test``, and tested every ``train_cfg.val_interval``
             epochs too, so that the best of these can be shown.
-        until: Stop after this epoch of the schedule; None means its end. A longer run of
-            the same training goes on where a shorter one has stopped.
         details: What else to record, names of
             :data:`~mmdmlora.experiments.execution.DETAILS`.
     """
@@ -64,7 +62,6 @@ class Run:
     settings: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     part: str = 'test'
-    until: int | None = None
     details: tuple[str, ...] = ()
 
     @cached_property
@@ -83,7 +80,7 @@ class Run:
 
     @property
     def max_epochs(self) -> int:
-        """The epochs of the whole schedule."""
+        """The epochs of its schedule."""
         return self.resolved()['train_cfg']['max_epochs']
 
     def resolved(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mmdmlora._requirements import extra
 
-from .execution import execute
+from .execution import RECORD, execute
 from .runs import Run
 from .store import Store
 
@@ -119,7 +119,7 @@ class Scheduler:
         missing = {}
         for run in runs:
             if self.store.get(run) is None and not self._adopt(run):
-                missing[run.key, run.until] = run
+                missing[run.key] = run
         if missing:
             self._run_all([*missing.values()], part)
         return [self.store.get(run) for run in runs]
@@ -130,7 +130,7 @@ class Scheduler:
 
     def _adopt(self, run: Run) -> bool:
         """Take the result of a run that ended after an earlier driver was killed."""
-        file = self.folder_of(run) / f'epochs_{run.until or run.max_epochs}.json'
+        file = self.folder_of(run) / RECORD
         if file.is_file():
             self.store.add(run, json.loads(file.read_text()))
         return file.is_file()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from .partial_epochs import partial_epochs
 from .runs import Run
 from .spaces import Sampler, Settings, Space
 
 Records = list[dict[str, Any] | None]
 Results = Callable[[list[Run], str], Records]
 
-# Successive halving: after this share of its epochs a trial must be in the best third.
+# Successive halving: with this share of each epoch's batches a trial must be in the best
+# third.
 FIRST_RUNG = 0.25
 KEPT = 1 / 3
 
@@ -23,16 +25,20 @@ class Search:
     """The choice of the settings of one config.
 
     Trials are trained with seed 0 on the training images alone and compared by the
-    accuracy on the validation images after their last epoch. With halving only the best
-    third of a generation goes beyond a quarter of its epochs. Ties go to the earlier
-    trial: a space should name cautious values first.
+    accuracy on the validation images after their last epoch. With halving each is first
+    trained on a quarter of the batches of each epoch, so with its whole schedule, and
+    only the best third of a generation is trained in full. Ties go to the earlier trial:
+    a space should name cautious values first.
+
+    A rung that stops a training at a quarter of its epochs would rank settings by how
+    fast they begin, at a high learning rate and before branches are pruned.
 
     Attributes:
         config: See :class:`~mmdmlora.experiments.runs.Run`.
         space: What to choose from.
         trials: The number of trials; a space with fewer combinations has fewer.
         fixed: Settings of all trials.
-        halving: Whether weak trials are stopped.
+        halving: Whether only the best of the short trainings are trained in full.
         leaves_out: Whether settings that the config doesn't have are left out of the
             space, as with one space for many methods.
 
@@ -61,11 +67,17 @@ class Search:
         run = Run(self.config, self.fixed, part='search')
         return f'{run.key} {self.sampler.space.values} {self.trials} {self.halving}'
 
+    @property
+    def rungs(self) -> tuple[float, ...]:
+        """The shares of each epoch's batches on which trials are trained in turn."""
+        return (FIRST_RUNG, 1.0) if self.halving else (1.0,)
+
     def run_of(self, settings: Settings, share: float = 1.0) -> Run:
-        """A trial's run up to a share of its epochs."""
+        """A trial's run with a share of each epoch's batches."""
         run = Run(self.config, {**self.fixed, **settings}, part='search')
-        until = None if share == 1 else max(1, round(share * run.max_epochs))
-        return Run(run.config, run.settings, part='search', until=until)
+        if share == 1:
+            return run
+        return replace(run, settings={**run.settings, **partial_epochs(run, share)})
 
 
 @dataclass(frozen=True)
@@ -74,14 +86,12 @@ class Trial:
 
     Attributes:
         settings: What it tried.
-        epochs: How far it went.
-        accuracy: On the validation images in per cent, after these epochs; -1 where it
+        accuracy: On the validation images in per cent, after its last epoch; -1 where it
             failed.
-        is_whole: Whether it went to the end.
+        is_whole: Whether it was trained in full.
     """
 
     settings: Settings
-    epochs: int
     accuracy: float
     is_whole: bool
 
@@ -98,7 +108,7 @@ class Choice:
 
     @property
     def best(self) -> Trial | None:
-        """The best of those that went to the end; None if all have failed."""
+        """The best of those that were trained in full; None if all have failed."""
         whole = [trial for trial in self.trials if trial.is_whole]
         return max(whole, key=lambda trial: trial.accuracy, default=None)
 
@@ -142,23 +152,21 @@ def _halved(
     generation: dict[str, dict[int, Settings]],
     results: Results,
 ) -> dict[str, dict[int, Trial]]:
-    """A generation of trials, those that were stopped included."""
+    """A generation of trials, those that were not trained in full included."""
     trials: dict[str, dict[int, Trial]] = {key: {} for key in generation}
     left = generation
     for share in (FIRST_RUNG, 1.0):
         runs = {
             (key, number): searches[key].run_of(settings, share)
             for key, numbered in left.items()
-            if searches[key].halving or share == 1
+            if share in searches[key].rungs
             for number, settings in numbered.items()
         }
-        part = 'first quarter of the trials' if share < 1 else 'trials to their end'
+        part = 'trials on a quarter of the batches' if share < 1 else 'trials in full'
         records = results([*runs.values()], part)
         for (key, number), record in zip(runs, records, strict=True):
-            run = runs[key, number]
             trials[key][number] = Trial(
                 left[key][number],
-                epochs=run.until or run.max_epochs,
                 # A trial that failed, for example by diverging, is the worst.
                 accuracy=-1.0 if record is None else record['accuracy'],
                 is_whole=share == 1 and record is not None,

@@ -101,4 +101,4 @@ class Store:
 
 
 def _place(run: Run) -> tuple[str, int]:
-    return run.key, run.until or run.max_epochs
+    return run.key, run.max_epochs

@@ -1,4 +1,4 @@
-"""A run in parts ends as one that wasn't interrupted, and is done once."""
+"""A run that was interrupted ends as one that wasn't, and is done once."""
 
 import json
 
@@ -28,16 +28,26 @@ def whole(tmp_path_factory):
     return folder, execute(RUN, folder)
 
 
-def test_a_part_is_gone_on_with(whole, tmp_path):
+def test_an_interrupted_run_is_gone_on_with(whole, tmp_path, monkeypatch):
     folder, expected = whole
-    part = Run(RUN.config, RUN.settings, part='search', until=2, details=RUN.details)
-    first = execute(part, tmp_path)
-    assert first['epochs'] == 2
-    # The schedule is that of the whole run, not of a shorter one.
-    assert not (tmp_path / 'epoch_4.pth').exists()
-    second = execute(RUN, tmp_path)
+    epochs = []
+
+    def interrupt(hook, runner):
+        epochs.append(runner.epoch)
+        if len(epochs) == 2:
+            raise InterruptedError
+
+    monkeypatch.setattr(
+        execution.RunRecordHook, 'after_train_epoch', interrupt, raising=False
+    )
+    settings = {**SETTINGS, 'default_hooks.checkpoint.interval': 1}
+    run = Run(RUN.config, settings, part='search', details=RUN.details)
+    with pytest.raises(InterruptedError):
+        execute(run, tmp_path)
+    record = execute(run, tmp_path)
+    assert epochs == [0, 1, 2, 3]
     for name in ('accuracy', 'training_loss', 'epochs', 'scales', 'details', 'commit'):
-        assert second[name] == expected[name]
+        assert record[name] == expected[name]
     got, want = weights(tmp_path), weights(folder)
     assert all(torch.equal(got[name], want[name]) for name in want)
 

@@ -9,6 +9,7 @@ from mmdmlora.experiments.spaces import Space
 LR, DECAY = 'optim_wrapper.optimizer.lr', 'optim_wrapper.optimizer.weight_decay'
 SPACE = Space({LR: [1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3], DECAY: [0.0, 0.1]})
 SEARCH = Search('lora/vit-tiny_digits', SPACE, 12)
+SHORT, FULL = 'a quarter of the batches', 'all batches'
 
 
 class Trainings:
@@ -24,24 +25,36 @@ class Trainings:
         return [None if a is None else dict(accuracy=a) for a in accuracies]
 
 
+def extent(run: Run) -> str:
+    loader = run.resolved()['train_dataloader']
+    sampler = loader.get('batch_sampler')
+    if sampler is None:
+        return FULL
+    assert sampler == dict(
+        type='mmdmlora.PartialEpochBatchSampler', share=0.25, drop_last=True
+    )
+    assert not loader['drop_last']
+    return SHORT
+
+
 def rate(run: Run) -> float:
     return 1000 * run.settings[LR] - 10 * run.settings.get(DECAY, 0.0)
 
 
-def test_the_best_third_is_trained_to_the_end():
+def test_the_best_third_is_trained_in_full():
     trainings = Trainings(rate)
     choice = run_searches([SEARCH], trainings)[SEARCH.key]
-    assert [run.until for run in trainings.runs] == [15] * 12 + [None] * 4
+    assert [extent(run) for run in trainings.runs] == [SHORT] * 12 + [FULL] * 4
+    assert {run.max_epochs for run in trainings.runs} == {60}
     assert [rate(r) for r in trainings.runs[12:]] == [6, 5, 5, 4]
     assert choice.best.settings == {LR: 6e-3, DECAY: 0.0}
     assert [t.is_whole for t in choice.trials].count(True) == 4
-    assert {t.epochs for t in choice.trials if not t.is_whole} == {15}
     assert all(run.part == 'search' and run.seed == 0 for run in trainings.runs)
 
 
-def test_a_stopped_trial_is_never_chosen_whatever_its_accuracy():
-    def accuracy(run):  # better at a quarter than at the end
-        return rate(run) + (50 if run.until else 0)
+def test_a_short_training_is_never_chosen_whatever_its_accuracy():
+    def accuracy(run):  # better in a short training than in a full one
+        return rate(run) + (50 if extent(run) == SHORT else 0)
 
     choice = run_searches([SEARCH], Trainings(accuracy))[SEARCH.key]
     assert choice.best.settings == {LR: 6e-3, DECAY: 0.0}
@@ -64,11 +77,11 @@ def test_failures_lose():
     assert choice.best is None and len(choice.trials) == 12
 
 
-def test_without_halving_all_are_trained_to_the_end():
+def test_without_halving_all_are_trained_in_full():
     trainings = Trainings(rate)
     search = Search('lora/vit-tiny_digits', SPACE, 12, halving=False)
     choice = run_searches([search], trainings)[search.key]
-    assert [run.until for run in trainings.runs] == [None] * 12
+    assert [extent(run) for run in trainings.runs] == [FULL] * 12
     assert all(trial.is_whole for trial in choice.trials)
 
 
@@ -78,7 +91,7 @@ def test_equal_searches_are_run_once_and_others_side_by_side():
     other = Search('lora/vit-tiny_digits', SPACE, 12, {'train_cfg.max_epochs': 20})
     choices = run_searches([SEARCH, same, other], trainings)
     assert len(choices) == 2 and len(trainings.runs) == 32
-    assert [run.until for run in trainings.runs] == [15] * 12 + [5] * 12 + [None] * 8
+    assert [extent(run) for run in trainings.runs] == [SHORT] * 24 + [FULL] * 8
 
 
 @pytest.mark.parametrize('trials', [1, 2])

@@ -18,17 +18,6 @@ def test_results_outlive_the_process_and_are_kept_once(tmp_path):
     assert again.records() == [again.get(RUN)]
 
 
-def test_parts_of_a_training_have_results_of_their_own(tmp_path):
-    store = Store(tmp_path / 'x.sqlite')
-    part = Run('lora/vit-tiny_digits', until=15)
-    store.add(part, dict(accuracy=1.0))
-    assert store.get(RUN) is None
-    store.add(RUN, dict(accuracy=2.0))
-    whole = Run('lora/vit-tiny_digits', until=60)
-    assert store.get(whole) == store.get(RUN) == dict(accuracy=2.0)
-    assert store.get(part) == dict(accuracy=1.0)
-
-
 def test_another_file_is_refused_and_left_alone(tmp_path):
     file = tmp_path / 'x.sqlite'
     file.write_bytes(b'no database, but long enough to be taken for one' * 9)

@@ -166,7 +166,7 @@ def test_what_a_search_has_chosen_holds_in_the_final_runs():
     """Of all contenders, that which is trained for fewer epochs than the suite too."""
     for cell in cells_of('study', Plan(mini_suite(), 12, (0,), ('digits',))):
         chosen = [*cell.search.space.combinations()][-1]
-        choice = Choice([Trial(chosen, 1, 50.0, is_whole=True)])
+        choice = Choice([Trial(chosen, 50.0, is_whole=True)])
         (run,) = cell.runs(choice, 'test').values()
         assert run.settings.items() >= chosen.items()
 
@@ -189,7 +189,7 @@ def test_a_setting_of_the_pruning_holds_in_its_search_too(plan):
     for cell in cells:
         trial = next(cell.search.space.combinations())
         searched = cell.search.run_of(trial).resolved()['default_hooks']
-        final = cell.runs(Choice([Trial(trial, 1, 50.0, is_whole=True)]), 'test')
+        final = cell.runs(Choice([Trial(trial, 50.0, is_whole=True)]), 'test')
         for run in final.values():
             hooks = run.resolved()['default_hooks']
             assert hooks['branch_pruning'] == searched['branch_pruning']
