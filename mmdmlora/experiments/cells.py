@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from .runs import Run
 from .search import Choice, Search
-from .spaces import Settings
+from .spaces import Settings, Space
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,13 @@ class Cell:
     settings: Settings = field(default_factory=dict)
     fixed: Settings = field(default_factory=dict)
     details: tuple[str, ...] = ()
+
+    @property
+    def left_open(self) -> Space:
+        """What the cell takes from its search: the space without what it fixes itself."""
+        if self.search is None:
+            return Space({})
+        return self.search.sampler.space.without(self.fixed)
 
     def runs(self, choice: Choice | None, part: str) -> dict[int, Run]:
         """The final runs by their seed; without a choice those of the config.

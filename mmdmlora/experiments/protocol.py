@@ -79,9 +79,7 @@ def _final_runs(
 
 
 def _outcome(cell: Cell, seed: int, record: dict, choice: Choice | None) -> Outcome:
-    ends: tuple[str, ...] = ()
-    if cell.search is not None and choice is not None and choice.best is not None:
-        ends = cell.search.sampler.space.without(cell.fixed).ends(choice.best.settings)
+    best = choice.best if choice else None
     return Outcome(
         table=cell.table,
         backbone=cell.backbone,
@@ -98,7 +96,7 @@ def _outcome(cell: Cell, seed: int, record: dict, choice: Choice | None) -> Outc
         seconds_per_epoch=record['seconds_per_epoch'],
         step_bytes=record['peak_bytes'],
         details={**record['details'], 'scales': record['scales']},
-        ends=ends,
+        ends=cell.left_open.ends(best.settings) if best else (),
     )
 
 
@@ -157,7 +155,7 @@ def needs(cells: Sequence[Cell], part: str) -> Need:
         # choice the cell doesn't fix.
         origin: tuple[str, ...] = ()
         if search is not None:
-            origin = (search.key, *search.sampler.space.without(cell.fixed).values)
+            origin = (search.key, *cell.left_open.values)
         for run in cell.runs(None, part).values():
             final[origin, run.key] = run
     return Need([*searches.values()], [*final.values()])

@@ -59,10 +59,15 @@ def number(spread: Spread | None, digits: int = 1, sign: str = '') -> str:
     """A mean with its deviation over seeds."""
     if spread is None:
         return MISSING
-    text = f'{spread.mean:{sign}.{digits}f}'
+    text = _rounded(spread.mean, digits, sign)
     if spread.deviation is not None:
         text += f' ± {spread.deviation:.{digits}f}'
     return unbroken(text)
+
+
+def _rounded(value: float, digits: int, sign: str) -> str:
+    # Adding zero makes a negative zero a positive one.
+    return f'{round(value, digits) + 0.0:{sign}.{digits}f}'
 
 
 def beside_paper(
@@ -75,7 +80,7 @@ def beside_paper(
         return cell
     comparable = spread is not None and line.covers(column)
     difference = (
-        f'{spread.mean - paper:+.{digits}f}' if spread and comparable else MISSING
+        _rounded(spread.mean - paper, digits, '+') if spread and comparable else MISSING
     )
     return side_by_side(cell, f'{paper:.{digits}f}', unbroken(difference))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mmdmlora.io.atomic import atomic_write
@@ -68,8 +68,8 @@ def write_report(
 ) -> Path:
     """Write ``report.md``, ``report.html``, ``<table>.csv`` and ``plots/*.png``.
 
-    ``report.html`` holds its plots and needs no other file. Files of an earlier report
-    are replaced.
+    ``report.html`` holds its plots and needs no other file. Plots and tables of an
+    earlier report are replaced or removed.
 
     Args:
         outcomes (Sequence[Outcome]): The finished runs.
@@ -124,7 +124,16 @@ def write_report(
     for name, content in files.items():
         with atomic_write(folder / name) as stream:
             stream.write(content)
+    _remove_earlier(folder, files)
     return folder / 'report.html'
+
+
+def _remove_earlier(folder: Path, files: Collection[str]) -> None:
+    """Remove the plots and tables of an earlier report that this one doesn't have."""
+    tables = [folder / f'{table}.csv' for table in TITLES]
+    for file in [*folder.glob('plots/*.png'), *tables]:
+        if file.relative_to(folder).as_posix() not in files:
+            file.unlink(missing_ok=True)
 
 
 def _pictures(lines: Sequence[Line], rows: Sequence[str]) -> list[Picture]:

@@ -33,6 +33,12 @@ def flat(row: str, accuracy: float, tasks=VTAB, seeds=(0,), **changes):
     ]
 
 
+def test_no_zero_is_negative():
+    outcomes = flat('DMLoRA-LS', 76.98, backbone='ViT-B/16')
+    (row,) = tables(outcomes)[0]
+    assert row['Avg: ours / paper / difference'] == '77.0 / 77.0 / +0.0'
+
+
 def test_ours_the_papers_and_the_difference():
     outcomes = flat('DMLoRA-LS', 76.0, backbone='ViT-B/16', seeds=(0, 2))
     averages, by_task = tables(outcomes)

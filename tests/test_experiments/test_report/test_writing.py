@@ -72,6 +72,16 @@ def test_a_report_has_all_its_files(tmp_path):
         assert part in text
 
 
+def test_nothing_of_an_earlier_report_is_left(tmp_path):
+    outcomes = with_scales(accuracies({'LoRA': 0.0, 'DMLoRA-LS': 3.0}))
+    write(outcomes, tmp_path)
+    plots = {*tmp_path.glob('plots/*.png')}
+    (tmp_path / 'mine.csv').touch()
+    write([_in_figure(one) for one in accuracies({'LoRA': 0.0})], tmp_path)
+    assert not plots & {*tmp_path.glob('plots/*.png')}
+    assert {file.name for file in tmp_path.glob('*.csv')} == {'fig2.csv', 'mine.csv'}
+
+
 def _in_figure(one):
     return outcome(**{**vars(one), 'table': 'fig2'})
 
