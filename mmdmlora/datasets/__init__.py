@@ -7,6 +7,7 @@ from .custom import CustomDataset
 from .digits import Digits
 from .drawn import GeneratedTask
 from .images import LoadImageFromFile
+from .partial_epochs import PartialEpochBatchSampler
 from .subset import take_subset
 from .tasks import (
     BENCHMARKS,
@@ -31,6 +32,7 @@ __all__ = [
     'FewShotFGVC',
     'GeneratedTask',
     'LoadImageFromFile',
+    'PartialEpochBatchSampler',
     'Task',
     'VTAB1k',
     'fewshot_task',

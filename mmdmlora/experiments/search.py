@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from .partial_epochs import partial_epochs
 from .runs import Run
 from .spaces import Sampler, Settings, Space
 
@@ -77,7 +76,7 @@ class Search:
         run = Run(self.config, {**self.fixed, **settings}, part='search')
         if share == 1:
             return run
-        return replace(run, settings={**run.settings, **partial_epochs(run, share)})
+        return replace(run, settings={**run.settings, **_partial_epochs(run, share)})
 
 
 @dataclass(frozen=True)
@@ -180,5 +179,27 @@ def _halved(
 
 
 def _best(settings: dict[int, Settings], trials: dict[int, Trial]) -> dict[int, Settings]:
+    """The best third; a trial that failed isn't tried again."""
     ranked = sorted(settings, key=lambda number: (-trials[number].accuracy, number))
-    return {n: settings[n] for n in ranked[: max(1, round(KEPT * len(settings)))]}
+    kept = ranked[: max(1, round(KEPT * len(settings)))]
+    return {n: settings[n] for n in kept if trials[n].accuracy >= 0}
+
+
+def _partial_epochs(run: Run, share: float) -> Settings:
+    """Settings that shorten each epoch of a run, so that its schedule stays whole."""
+    loader = run.resolved()['train_dataloader']
+    if loader.get('batch_sampler'):
+        raise ValueError(
+            f'{run.config} has a train_dataloader.batch_sampler, so its epochs can not '
+            'be shortened for the first rung of a search: use --no-halving.'
+        )
+    shortened = dict(
+        type='mmdmlora.PartialEpochBatchSampler',
+        share=share,
+        drop_last=loader.get('drop_last', False),
+    )
+    # PyTorch takes drop_last from a batch sampler where there is one.
+    return {
+        'train_dataloader.batch_sampler': shortened,
+        'train_dataloader.drop_last': False,
+    }

@@ -73,8 +73,22 @@ def test_failures_lose():
 
     choice = run_searches([SEARCH], Trainings(accuracy))[SEARCH.key]
     assert choice.best.settings == {LR: 3e-3, DECAY: 0.0}
-    choice = run_searches([SEARCH], Trainings(lambda run: None))[SEARCH.key]
+
+
+def test_where_all_fail_nothing_is_trained_in_full():
+    trainings = Trainings(lambda run: None)
+    choice = run_searches([SEARCH], trainings)[SEARCH.key]
     assert choice.best is None and len(choice.trials) == 12
+    assert [extent(run) for run in trainings.runs] == [SHORT] * 12
+
+
+def test_a_failed_short_training_is_not_followed_by_a_full_one():
+    def accuracy(run):
+        return rate(run) if run.settings[LR] == 1e-3 else None
+
+    trainings = Trainings(accuracy)
+    run_searches([SEARCH], trainings)
+    assert [extent(run) for run in trainings.runs] == [SHORT] * 12 + [FULL] * 2
 
 
 def test_without_halving_all_are_trained_in_full():
@@ -99,3 +113,10 @@ def test_few_trials(trials):
     search = Search('lora/vit-tiny_digits', Space({LR: [1e-3, 2e-3]}), trials)
     choice = run_searches([search], Trainings(rate))[search.key]
     assert len(choice.trials) == trials and choice.best.is_whole
+
+
+def test_a_batch_sampler_is_not_replaced():
+    fixed = {'train_dataloader.batch_sampler': dict(type='BatchSampler', drop_last=True)}
+    search = Search('lora/vit-tiny_digits', SPACE, 12, fixed)
+    with pytest.raises(ValueError, match='use --no-halving'):
+        run_searches([search], Trainings(rate))
