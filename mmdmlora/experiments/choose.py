@@ -35,7 +35,7 @@ def choose(
     """
     with Scheduler(folder, resources, show) as scheduler:
         choice = run_searches([search], scheduler.results)[search.key]
-        failures = [f'{run}: {why}' for run, why in scheduler.failures.items()]
+        failures = scheduler.failures()
     if choice.best is None:
         raise ValueError('\n  '.join(['every trial has failed.', *failures]))
     run = Run(search.config, {**search.fixed, **choice.best.settings})

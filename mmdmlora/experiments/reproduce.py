@@ -105,13 +105,14 @@ def reproduce(
         show: See :data:`~mmdmlora.experiments.scheduler.Show`.
 
     Returns:
-        tuple: The report, ``report.html``, and a message for each run that failed.
+        tuple: The report, ``report.html``, and a message for each reason for which runs
+        failed.
     """
     tables = request.cells()
     with Scheduler(request.folder, resources, show) as scheduler:
         cells = [cell for cells in tables.values() for cell in cells]
         result = run_cells(cells, request.part, scheduler)
-        failures = [f'{run}: {why}' for run, why in scheduler.failures.items()]
+        failures = scheduler.failures()
     return _report(request, result, command), failures
 
 

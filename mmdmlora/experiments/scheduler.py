@@ -80,7 +80,7 @@ class Scheduler:
         self.folder = folder
         self.resources = resources
         self.show = show
-        self.failures: dict[str, str] = {}
+        self._failures: dict[str, list[Run]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = open(folder / 'driver.lock', 'w')  # noqa: SIM115 (kept until exit)
         try:
@@ -114,7 +114,7 @@ class Scheduler:
 
         Returns:
             list: In the order of the runs; None for one that failed, of which
-            ``failures`` says why.
+            :meth:`failures` says why.
         """
         missing = {}
         for run in runs:
@@ -123,6 +123,14 @@ class Scheduler:
         if missing:
             self._run_all([*missing.values()], part)
         return [self.store.get(run) for run in runs]
+
+    def failures(self) -> list[str]:
+        """A message for each reason for which runs have failed."""
+        messages = []
+        for reason, (first, *others) in self._failures.items():
+            more = f', and {len(others)} more' if others else ''
+            messages.append(f'{reason}\n    in {first.command()}{more}')
+        return messages
 
     def forget(self, run: Run) -> None:
         """Remove the checkpoints and logs of a run whose result is in the store."""
@@ -154,7 +162,8 @@ class Scheduler:
             try:
                 self.store.add(run, ray.get(done))
             except ray.exceptions.RayError as error:
-                self.failures[run.command()] = str(getattr(error, 'cause', error))
+                reason = str(getattr(error, 'cause', error))
+                self._failures.setdefault(reason, []).append(run)
             finished = len(runs) - len(running)
             pace = (time.monotonic() - begin) / finished
             self.show(part, finished, len(runs), pace * len(running))

@@ -13,6 +13,7 @@ import pytest
 
 from mmdmlora import cli
 from mmdmlora.experiments.reproduce import Request, state
+from mmdmlora.experiments.runs import Run
 from mmdmlora.experiments.scheduler import Resources, Scheduler
 from mmdmlora.experiments.suites import mini_suite
 from mmdmlora.experiments.tables import Plan
@@ -91,6 +92,18 @@ def test_killing_worker_and_driver_changes_nothing(tmp_path, monkeypatch):
     plan = Plan(mini_suite(settings={'train_cfg.max_epochs': 4}), 3, (0, 1), ('digits',))
     request = Request(('table3',), plan, 'val', killed)
     assert state(request) == 'table3: 2 of 11 searches, 4 of 22 final runs'
+
+
+def test_runs_that_fail_for_the_same_reason_get_one_message(tmp_path):
+    too_short = {'train_cfg.max_epochs': 1}
+    runs = [Run('lora/vit-tiny_digits', too_short, seed) for seed in range(3)]
+    with Scheduler(tmp_path) as scheduler:
+        assert scheduler.results(runs, 'trials') == [None] * 3
+        (message,) = scheduler.failures()
+    reason, place = message.splitlines()
+    assert 'warm' in reason
+    assert place.strip().startswith('in mmdmlora train lora/vit-tiny_digits')
+    assert place.endswith(', and 2 more')
 
 
 def test_a_second_driver_is_refused(tmp_path):
