@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,11 @@ class Space:
         """Without the settings that the run's config doesn't have, such as branches."""
         config = run.resolved()
         return Space({key: v for key, v in self.values.items() if _has(config, key)})
+
+
+def multiplied(values: Iterable[float], factor: float) -> list[float]:
+    """Values times a factor, to three digits."""
+    return [float(f'{factor * value:.3g}') for value in values]
 
 
 def find_space(name: str) -> Path:

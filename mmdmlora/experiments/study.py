@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .runs import Run
-from .spaces import Settings, Space
+from .spaces import Settings, Space, multiplied
 
 RATE = 'optim_wrapper.optimizer.lr'
 SCALE = 'model.backbone.scale'
@@ -44,10 +44,10 @@ class Contender:
 
     def space(self, rates: tuple[float, ...], run: Run) -> Space:
         """Its twelve combinations, from LoRA's learning rates and a run's schedule."""
-        own = [float(f'{self.rate * rate:.3g}') for rate in rates]
         values = self.values
         if self.setting == EPOCHS:
             values = [max(1, round(share * run.max_epochs)) for share in values]
+        own = multiplied(rates, self.rate)
         return Space({RATE: own, SCALE: [1.0, 10.0], self.setting: values})
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmdmlora.datasets.tasks import FEWSHOT_TASKS, FGVC_TASKS, VTAB_TASKS
 
-from .spaces import Settings, Space, find_space, read_space
+from .spaces import Settings, Space, find_space, multiplied, read_space
 from .study import EPOCHS, RATE, SCALE
 
 # That of validation is made from the test's, see `Run`.
@@ -129,11 +130,16 @@ _MINI_RATES = {
 }
 
 
-def mini_space(method: str) -> Space:
-    """Six combinations: six learning rates, or three and two scales of LoRA's kind."""
+def mini_space(method: str, factor: float = 1.0) -> Space:
+    """Six combinations: six learning rates, or three and two scales of LoRA's kind.
+
+    Args:
+        method: A file of ``configs/_base_/methods``.
+        factor: The learning rates are those of the embedded backbone times this.
+    """
     if method in _MINI_RATES:
-        return Space({RATE: _MINI_RATES[method]})
-    return Space({RATE: [5e-3, 1e-2, 2e-2], SCALE: [1.0, 10.0]})
+        return Space({RATE: multiplied(_MINI_RATES[method], factor)})
+    return Space({RATE: multiplied([5e-3, 1e-2, 2e-2], factor), SCALE: [1.0, 10.0]})
 
 
 def mini_suite(backbone: str = 'vit-tiny', settings: Settings | None = None) -> Suite:
@@ -144,9 +150,10 @@ def mini_suite(backbone: str = 'vit-tiny', settings: Settings | None = None) -> 
 
     Args:
         backbone: ``vit-tiny`` comes with the package. Others, such as ``dinov2-s14-56``,
-            need a file.
+            need a file, and their learning rates are a tenth.
         settings: Settings of all runs, such as that file.
     """
+    is_embedded = backbone == 'vit-tiny'
     return Suite(
         name='mini',
         backbone=backbone,
@@ -156,8 +163,8 @@ def mini_suite(backbone: str = 'vit-tiny', settings: Settings | None = None) -> 
         dispersed=('digits', 'generated-dsprites-loc', 'generated-count'),
         subset_tasks=MINI_TASKS,
         fewshot_tasks=MINI_TASKS,
-        space_of=mini_space,
+        space_of=partial(mini_space, factor=1.0 if is_embedded else 0.1),
         settings={EPOCHS: MINI_EPOCHS, **(settings or {})},
         seeded=_data_of,
-        rates=(2e-3, 5e-3, 1e-2) if backbone == 'vit-tiny' else (5e-4, 1e-3, 2e-3),
+        rates=(2e-3, 5e-3, 1e-2) if is_embedded else (5e-4, 1e-3, 2e-3),
     )

@@ -7,7 +7,7 @@ import pytest
 
 from mmdmlora.experiments.protocol import needs
 from mmdmlora.experiments.search import Choice, Trial
-from mmdmlora.experiments.study import CORE, STUDY, pruning
+from mmdmlora.experiments.study import CORE, RATE, STUDY, pruning
 from mmdmlora.experiments.suites import mini_suite, paper_suite
 from mmdmlora.experiments.tables import NOT_PRUNED, TABLES, Plan, cells_of
 
@@ -61,6 +61,16 @@ def test_tables_share_runs():
     # three settings with their searches, its fourth is the row of table 3.
     assert len(need.final) == (15 + 1 + 3) * 3 * SEEDS
     assert len(need.searches) == (16 + 3) * 3
+
+
+def test_other_backbones_have_rates_of_a_tenth():
+    embedded, other = mini_suite(), mini_suite('dinov2-s14-56')
+    for method in ('lora', 'full', 'vpt-shallow', 'repadapter'):
+        own, tenth = (suite.space_of(method).values for suite in (embedded, other))
+        assert tenth.keys() == own.keys()
+        assert [10 * lr for lr in tenth[RATE]] == pytest.approx(own[RATE])
+    # Those that the study has for LoRA.
+    assert tuple(other.space_of('lora').values[RATE]) == other.rates
 
 
 def test_the_mini_suite():
