@@ -95,7 +95,7 @@ STUDY: dict[str, Contender] = {
         'lora', 'model.head.loss', [_smoothing(0.1), _smoothing(0.2)]
     ),
     'LoRA, moving average': Contender(
-        'lora', 'custom_hooks', [_averaging(1e-2), _averaging(2e-3)]
+        'lora', 'custom_hooks', [_averaging(0.1), _averaging(0.03)]
     ),
     'LoRA, fewer epochs': Contender('lora', EPOCHS, [1 / 4, 1 / 2]),
     'LoRA+': Contender('lora', f'{RATES}.up_lr_ratio', [4.0, 16.0]),
