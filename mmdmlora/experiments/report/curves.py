@@ -79,7 +79,7 @@ def times(lines: Sequence[Line], rows: Iterable[str], name: str) -> list[Picture
     if len(points) < 2:
         return []
     styles = line_styles(rows)
-    figure, (axes,) = panels(1, 1, height=3.4)
+    figure, (axes,) = panels(1, 1, height=3.4, width=6.8)
     for line, time, accuracy in points:
         axes.errorbar(
             time.mean,

@@ -31,6 +31,8 @@ _OTHER = '#7a5c3e'
 MARKERS = 'osD^vPX<>*hp'
 _DASHES = ('-', '--', ':', '-.')
 PANEL_WIDTH, PANEL_HEIGHT = 3.2, 2.6  # inches
+LEGEND_HEIGHT = 0.6  # inches; a legend of many rows makes the figure higher
+_INCHES_OF_KEY, _INCHES_OF_LETTER, _INCHES_OF_ROW = 0.6, 0.06, 0.17
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Picture:
 def line_styles(rows: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The look of each row's line and points.
 
-    A variant has its method's colour, but a marker and dashes of its own.
+    A variant has its method's colour, but a marker and dashes of its own. Where there are
+    more rows than markers these come again, hollow.
     """
     styles = {}
     of_method: dict[str | None, int] = {}
@@ -61,13 +64,19 @@ def line_styles(rows: Iterable[str]) -> dict[str, dict[str, Any]]:
         styles[row] = dict(
             color=_COLOURS[method] if method else _OTHER,
             marker=MARKERS[index % len(MARKERS)],
+            fillstyle='none' if index // len(MARKERS) % 2 else 'full',
             linestyle=_DASHES[variant % len(_DASHES)],
             label=row,
         )
     return styles
 
 
-def panels(number: int, columns: int, height: float = PANEL_HEIGHT) -> tuple:
+def panels(
+    number: int,
+    columns: int,
+    height: float = PANEL_HEIGHT,
+    width: float = PANEL_WIDTH,
+) -> tuple:
     """A figure with so many panels, at most ``columns`` beside each other.
 
     Returns:
@@ -82,7 +91,7 @@ def panels(number: int, columns: int, height: float = PANEL_HEIGHT) -> tuple:
 
     columns = min(columns, number)
     rows = -(-number // columns)
-    size = (max(PANEL_WIDTH * columns, 4.5), height * rows + 0.6)
+    size = (max(width * columns, 4.5), height * rows + LEGEND_HEIGHT)
     figure = Figure(
         figsize=size, layout=ConstrainedLayoutEngine(wspace=0.05, hspace=0.05)
     )
@@ -108,11 +117,15 @@ def legend(figure: Figure, axes: Iterable[Axes]) -> None:
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
+    width = _INCHES_OF_KEY + _INCHES_OF_LETTER * max(map(len, handles), default=0)
+    columns = max(1, min(4, int(figure.get_figwidth() / width)))
+    height = _INCHES_OF_ROW * -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + max(0.0, height - LEGEND_HEIGHT))
     figure.legend(
         handles.values(),
         handles,
         loc='outside lower center',
-        ncols=2 if figure.get_figwidth() < 6 else 4,
+        ncols=columns,
         frameon=False,
         fontsize=8,
     )
