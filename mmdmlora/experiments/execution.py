@@ -114,7 +114,7 @@ def _config(run: Run, folder: Path) -> Config:
     config.resume = True
     if run.part == 'search':
         # A validation changes nothing in training: only the last one counts.
-        config.train_cfg.val_interval = run.max_epochs
+        config.train_cfg.val_interval = config.train_cfg.max_epochs
     if config.default_hooks.get('summary'):
         config.default_hooks.summary['merge'] = False
     for dataset in dataset_settings(config).values():

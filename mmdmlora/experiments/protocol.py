@@ -50,11 +50,15 @@ def run_cells(cells: Sequence[Cell], part: str, scheduler: Scheduler) -> Result:
         scheduler: Where they run.
     """
     searches = [cell.search for cell in cells if cell.search is not None]
-    choices = run_searches(searches, scheduler.results)
-    for search in searches:
-        for trial in choices[search.key].trials:
-            for share in search.rungs:
-                scheduler.forget(search.run_of(trial.settings, share))
+    searched: list[Run] = []
+
+    def results(runs: list[Run], part: str) -> Records:
+        searched.extend(runs)
+        return scheduler.results(runs, part)
+
+    choices = run_searches(searches, results)
+    for run in searched:
+        scheduler.forget(run)
     final = [*_final_runs(cells, part, choices)]
     records = scheduler.results([run for _, _, run in final], 'final runs')
     outcomes, missing = [], []

@@ -78,7 +78,7 @@ class Run:
         text = json.dumps(_with_digests(content), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def max_epochs(self) -> int:
         """The epochs of its schedule."""
         return self.resolved()['train_cfg']['max_epochs']

@@ -66,11 +66,6 @@ class Search:
         run = Run(self.config, self.fixed, part='search')
         return f'{run.key} {self.sampler.space.values} {self.trials} {self.halving}'
 
-    @property
-    def rungs(self) -> tuple[float, ...]:
-        """The shares of each epoch's batches on which trials are trained in turn."""
-        return (FIRST_RUNG, 1.0) if self.halving else (1.0,)
-
     def run_of(self, settings: Settings, share: float = 1.0) -> Run:
         """A trial's run with a share of each epoch's batches."""
         run = Run(self.config, {**self.fixed, **settings}, part='search')
@@ -158,7 +153,7 @@ def _halved(
         runs = {
             (key, number): searches[key].run_of(settings, share)
             for key, numbered in left.items()
-            if share in searches[key].rungs
+            if searches[key].halving or share == 1
             for number, settings in numbered.items()
         }
         part = 'trials on a quarter of the batches' if share < 1 else 'trials in full'
