@@ -82,12 +82,16 @@ class Trial:
         settings: What it tried.
         accuracy: On the validation images in per cent, after its last epoch; -1 where it
             failed.
-        is_whole: Whether it was trained in full.
+        is_whole: Whether it was trained in full, or failed at that.
     """
 
     settings: Settings
     accuracy: float
     is_whole: bool
+
+    @property
+    def has_failed(self) -> bool:
+        return self.accuracy < 0
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Choice:
     @property
     def best(self) -> Trial | None:
         """The best of those that were trained in full; None if all have failed."""
-        whole = [trial for trial in self.trials if trial.is_whole]
+        whole = (t for t in self.trials if t.is_whole and not t.has_failed)
         return max(whole, key=lambda trial: trial.accuracy, default=None)
 
 
@@ -163,7 +167,7 @@ def _halved(
                 left[key][number],
                 # A trial that failed, for example by diverging, is the worst.
                 accuracy=-1.0 if record is None else record['accuracy'],
-                is_whole=share == 1 and record is not None,
+                is_whole=share == 1,
             )
         if share < 1:
             left = {
@@ -177,7 +181,7 @@ def _best(settings: dict[int, Settings], trials: dict[int, Trial]) -> dict[int, 
     """The best third; a trial that failed isn't tried again."""
     ranked = sorted(settings, key=lambda number: (-trials[number].accuracy, number))
     kept = ranked[: max(1, round(KEPT * len(settings)))]
-    return {n: settings[n] for n in kept if trials[n].accuracy >= 0}
+    return {n: settings[n] for n in kept if not trials[n].has_failed}
 
 
 def _partial_epochs(run: Run, share: float) -> Settings:

@@ -99,6 +99,13 @@ def test_without_halving_all_are_trained_in_full():
     assert all(trial.is_whole for trial in choice.trials)
 
 
+def test_a_full_training_that_failed_is_no_short_one():
+    search = Search('lora/vit-tiny_digits', SPACE, 12, halving=False)
+    choice = run_searches([search], Trainings(lambda run: None))[search.key]
+    assert choice.best is None
+    assert all(trial.is_whole and trial.has_failed for trial in choice.trials)
+
+
 def test_equal_searches_are_run_once_and_others_side_by_side():
     trainings = Trainings(rate)
     same = Search('configs/lora/vit-tiny_digits.py', SPACE, 12)
