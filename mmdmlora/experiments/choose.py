@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from mmengine.config import Config
@@ -49,7 +50,7 @@ def choose(
             *_left_out(search),
             *(f'failed: {failure}' for failure in failures),
             f'Best: {choice.best.accuracy:.1f} % on the validation images. Train it on '
-            f'all and test it with: mmdmlora train {file}',
+            f'all and test it with: mmdmlora train {shlex.quote(str(file))}',
         ]
     )
 
@@ -69,5 +70,6 @@ def _table(choice: Choice) -> list[str]:
         values = [str(trial.settings[key]) for key in keys]
         best = ' (best)' if trial is choice.best else ''
         share = 'all' if trial.is_whole else f'{FIRST_RUNG:.0%}'
-        lines.append([str(number), *values, share, f'{trial.accuracy}{best}'])
+        accuracy = 'failed' if trial.has_failed else f'{trial.accuracy:.2f}{best}'
+        lines.append([str(number), *values, share, accuracy])
     return [f'| {" | ".join(cells)} |' for cells in lines]
