@@ -21,11 +21,14 @@ def space(tmp_path) -> Path:
     return file
 
 
-def search(space: Path, *options: str) -> None:
+def search(space: Path, *options: str) -> Path:
+    """Search beside the space's file; the folder is returned."""
+    folder = space.parent / 'my search'
     cli.main(
         ['search', 'lora/vit-tiny_digits', '--space', str(space)]
-        + ['--work-dir', str(space.parent / 'my search'), *options]
+        + ['--work-dir', str(folder), *options]
     )
+    return folder
 
 
 def rows(output: str) -> list[list[str]]:
@@ -34,17 +37,8 @@ def rows(output: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split('|')[1:-1]] for line in lines[2:]]
 
 
-class Invented:
+class Invented(choose.Scheduler):
     """Accuracies of a formula; a rate of 9 fails."""
-
-    def __init__(self, folder, *_):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
 
     def results(self, runs, part):
         return [self.record(run.settings) for run in runs]
@@ -60,9 +54,7 @@ class Invented:
 
 def test_table_and_config(space, monkeypatch, capsys):
     monkeypatch.setattr(choose, 'Scheduler', Invented)
-    folder = space.parent / 'my search'
-    folder.mkdir()
-    search(space)
+    folder = search(space)
     output = capsys.readouterr().out
     assert rows(output) == [
         ['0', '0.001', '1.0', '25%', '13.33'],
@@ -83,17 +75,16 @@ def test_where_all_fail_it_says_why(space, monkeypatch):
     space.write_text(f'space = {{{LR!r}: [9.0]}}\n')
     with pytest.raises(SystemExit, match='every trial has failed.\n  the loss is not'):
         search(space)
-    assert not (space.parent / 'my search').exists()
+    assert not (space.parent / 'my search' / 'best.py').exists()
 
 
 def test_a_real_one_is_trained(space, capsys):
     pytest.importorskip('ray')
     space.write_text(f'space = {{{LR!r}: [1e-3, 5e-3]}}\n')
-    search(space, '--no-halving', '--cfg-options', *SHORT)
+    folder = search(space, '--no-halving', '--cfg-options', *SHORT)
     first = rows(capsys.readouterr().out)
     accuracies = [float(cells[-1].removesuffix('(best)')) for cells in first]
     assert len(accuracies) == 2 and 0 <= min(accuracies) <= max(accuracies) <= 100
-    folder = space.parent / 'my search'
     config = Config.fromfile(folder / 'best.py')
     chosen = config.optim_wrapper.optimizer.lr
     assert chosen == (1e-3 if accuracies[0] >= accuracies[1] else 5e-3)
