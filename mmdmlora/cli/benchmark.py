@@ -22,8 +22,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     known = ', '.join(known_methods(config_root() / '_base_' / 'methods'))
     parser.add_argument(
         '--backbone',
-        help='a file of _base_/backbones (default: '
-        f'{Settings.backbone}, with --end-to-end {EndToEnd.backbone})',
+        help='a file of _base_/backbones; without --end-to-end also the path of another '
+        f'file (default: {Settings.backbone}, with --end-to-end {EndToEnd.backbone})',
     )
     parser.add_argument(
         '--methods',
@@ -35,7 +35,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument('--batch', type=int, default=Settings.batch, help='images a step')
     parser.add_argument(
-        '--steps', type=int, default=Settings.steps, help='measured steps of each method'
+        '--steps',
+        type=int,
+        default=Settings.steps,
+        help='measured steps of each method, and evaluations',
     )
     parser.add_argument(
         '--device',
@@ -102,7 +105,7 @@ def _run_steps(args: Namespace) -> None:
         check_plotting()
 
     def show(finished: int) -> None:
-        print(f'\r{finished}/{args.steps}', end='', file=sys.stderr, flush=True)
+        print(f'\r{finished}/{2 * args.steps}', end='', file=sys.stderr, flush=True)
 
     rows = benchmark(settings, show)
     print(file=sys.stderr)

@@ -16,8 +16,8 @@ class Measurement:
         trained: Number of trained parameters, with the head.
         batch: Images a step.
         seconds: The duration of each step.
-        evaluation_seconds: The duration of a forward in evaluation after each step, with
-            weights folded where the method can be merged.
+        evaluation_seconds: The durations of forwards in evaluation, with weights folded
+            where the method can be merged.
         step_bytes: Memory that a step needs beside the weights, see
             :meth:`~mmdmlora.apis.benchmark.steps.ForwardStep.measure_counts`.
         weight_bytes: Memory of parameters and buffers.
@@ -76,7 +76,7 @@ def rows(floor: Measurement, methods: Sequence[Measurement]) -> list[dict]:
             ratio_to_first=each.ratio_to(methods[0]),
             ratio_to_two_forwards=each.ratio_to(floor) / 2,
             evaluation_ratio_to_forward=_median_quotient(
-                each.evaluation_seconds, floor.seconds
+                each.evaluation_seconds, floor.evaluation_seconds
             ),
             images_per_second=each.images_per_second,
             step_bytes=each.step_bytes,

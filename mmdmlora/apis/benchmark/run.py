@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
 from mmdmlora.engine.compiling import check_compiler
+from mmdmlora.io import expand_home
 
 from ..compose import find_part, load_config
 from ..locations import config_root
@@ -23,7 +25,8 @@ class Settings:
     """What is measured, and how.
 
     Attributes:
-        backbone: A file of ``configs/_base_/backbones``.
+        backbone: The name of a file of ``configs/_base_/backbones``, or the path of one
+            of the same kind, which ends in ``.py``.
         methods: See :mod:`~mmdmlora.apis.benchmark.methods`. The others are compared
             with the first.
         batch: Images a step.
@@ -82,8 +85,7 @@ def benchmark(
     """
     base = config_root() / '_base_'
     methods = [find_method(name, base / 'methods') for name in settings.methods]
-    parts = dict(backbone=settings.backbone)
-    config = load_config(find_part(base, 'backbone', parts))
+    config = load_config(_backbone_file(settings.backbone, base))
     if settings.is_compiled:
         check_compiler(settings.device)
     plain = config.model.to_dict()
@@ -115,6 +117,18 @@ def report(settings: Settings, result: Sequence[dict]) -> dict:
         threads=torch.get_num_threads(),
         rows=list(result),
     )
+
+
+def _backbone_file(name: str, base: Path) -> Path:
+    if not name.endswith('.py'):
+        return find_part(base, 'backbone', dict(backbone=name))
+    file = Path(expand_home(name))
+    if not file.is_file():
+        raise ValueError(
+            f'there is no file {name!r}: name one like those of {base / "backbones"}, or '
+            'one of those without its ending.'
+        )
+    return file
 
 
 def _check_device(name: str) -> None:

@@ -102,9 +102,12 @@ class ForwardStep:
             kept = self._bytes_for_backward()
             self.measurement.step_bytes = kept + self._state_bytes()
 
-    def measure_time(self) -> None:
-        """Time one step, and then one evaluation."""
+    def measure_step(self) -> None:
+        """Time one step."""
         self.measurement.seconds.append(self._time(self.step))
+
+    def measure_evaluation(self) -> None:
+        """Time one forward in evaluation."""
         self.measurement.evaluation_seconds.append(self._time_evaluation())
 
     def _time(self, step: Callable) -> float:
@@ -115,8 +118,7 @@ class ForwardStep:
         return time.perf_counter() - start
 
     def _time_evaluation(self) -> float:
-        """The step is one already."""
-        return self.measurement.seconds[-1]
+        return self._time(self.step)
 
     def _logits(self, forward: Callable[[Tensor], Tensor]) -> Tensor:
         with self._precision():
@@ -214,21 +216,26 @@ def measure_side_by_side(
 ) -> list[Measurement]:
     """Measure several models in turn, so that a machine's drift hits all alike.
 
-    Every other round goes backwards, so that no model is always the later one.
+    Every other round goes backwards, so that no model is always the later one. All
+    evaluations come after all steps: the first step after an evaluation looks up the
+    branches again, which a training does once a validation.
 
     Args:
         steps: The steps of the models.
-        rounds: Measured steps of each.
+        rounds: Measured steps of each, and measured evaluations.
         warmup: Steps before the measured ones.
-        progress: Called with the number of finished rounds after each.
+        progress: Called with the number of finished rounds after each, up to twice
+            ``rounds``.
     """
     for step in steps:
         for _ in range(warmup):
             step.step(step.timed_forward)
         step.measure_counts()
-    for finished in range(1, rounds + 1):
+    measures = [ForwardStep.measure_step] * rounds
+    measures += [ForwardStep.measure_evaluation] * rounds
+    for finished, measure in enumerate(measures, 1):
         for step in steps if finished % 2 else reversed(steps):
-            step.measure_time()
+            measure(step)
         progress(finished)
     return [step.measurement for step in steps]
 

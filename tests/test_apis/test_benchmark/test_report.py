@@ -10,6 +10,7 @@ from mmdmlora import cli
 from mmdmlora.apis.benchmark import run as module
 from mmdmlora.apis.benchmark.report import markdown
 from mmdmlora.apis.benchmark.run import Settings
+from mmdmlora.apis.locations import config_root
 
 TINY = ('benchmark', '--backbone', 'vit-tiny', '--batch', '2', '--device', 'cpu')
 
@@ -32,6 +33,22 @@ def test_a_table_a_file_and_a_plot(tmp_path, capsys):
     assert content['settings']['dtype'] == 'bfloat16'
     with Image.open(picture) as image:
         assert image.width > 600
+
+
+def test_a_backbone_of_ones_own(tmp_path, capsys):
+    file = tmp_path / 'narrow.py'
+    base = config_root() / '_base_' / 'backbones' / 'vit-tiny.py'
+    file.write_text(f"""
+_base_ = {str(base)!r}
+arch = dict(embed_dims=8, num_layers=1, num_heads=1, feedforward_channels=16)
+model = dict(backbone=dict(arch=arch), head=dict(in_channels=8))
+""")
+    arguments = ('--backbone', str(file), '--steps', '1', '--methods', 'lora:rank=2')
+    cli.main([*TINY, *arguments])
+    header, *table = capsys.readouterr().out.splitlines()
+    assert header.startswith(f'{file}, batch 2')
+    trained = 2 * 2 * (8 + 8) + 8 * 10 + 10  # q and v, and the head
+    assert table[-1].startswith(f'| lora:rank=2 | {trained} |')
 
 
 def test_units_of_the_table():
@@ -60,6 +77,7 @@ def test_units_of_the_table():
     [
         (('--methods', 'lora', 'x'), "no method is named 'x'"),
         (('--backbone', 'x'), "no backbone is named 'x'"),
+        (('--backbone', 'a/x.py'), "there is no file 'a/x.py'"),
         (('--batch', '0'), 'batch must be at least 1, got 0'),
         (('--steps', '-1'), 'steps must be at least 1, got -1'),
         (('--device', 'x'), "'x' is no device"),

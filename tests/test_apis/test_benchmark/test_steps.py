@@ -28,33 +28,38 @@ class Classifier(nn.Module):
 
 def test_steps_are_taken_in_turn():
     order, rounds = [], []
-
-    def noted(step):
-        measure = step.measure_time
-
-        def measure_time():
-            order.append(step.measurement.name)
-            measure()
-
-        step.measure_time = measure_time
-        return step
-
     steps = [
-        noted(ForwardStep('forward', Classifier(), 4, 2)),
-        noted(TrainingStep('a', Classifier(), 4, 2)),
-        noted(TrainingStep('b', Classifier(), 4, 2)),
+        ForwardStep('f', Classifier(), 4, 2),
+        TrainingStep('a', Classifier(), 4, 2),
+        TrainingStep('b', Classifier(), 4, 2),
     ]
+    for step in steps:
+        for kind in ('_time', '_time_evaluation'):
+            _note(step, kind, order)
     floor, *methods = measure_side_by_side(steps, 2, 1, rounds.append)
-    assert order == ['forward', 'a', 'b', 'b', 'a', 'forward'] and rounds == [1, 2]
+    training, evaluation = order[:6], order[6:]
+    assert training == [(name, '_time') for name in 'fabbaf']
+    asked = [name for name, kind in evaluation if kind == '_time_evaluation']
+    assert asked == [*'fabbaf'] and rounds == [1, 2, 3, 4]
     assert [row['trained_parameters'] for row in rows(floor, methods)] == [0, 28, 28]
     assert all(min(each.seconds) > 0 for each in (floor, *methods))
     assert floor.operations < methods[0].operations == methods[1].operations
 
 
+def _note(step, kind, order):
+    time = getattr(step, kind)
+
+    def noted(*args):
+        order.append((step.measurement.name, kind))
+        return time(*args)
+
+    setattr(step, kind, noted)
+
+
 def test_the_floor_evaluates_without_gradients():
     model = Classifier()
     step = ForwardStep('forward', model, 4, 2)
-    step.measure_time()
+    step.measure_step()
     step.measure_counts()
     assert set(model.modes) == {(False, False)}
     assert step.measurement.step_bytes == 0
@@ -98,7 +103,8 @@ def test_evaluation_runs_folded_and_leaves_training_as_it_was():
     )
     step = TrainingStep('lora', LastOutput(model), 32, 2)
     folded.clear()
-    step.measure_time()
+    step.measure_step()
+    step.measure_evaluation()
     assert folded == [(True, False), (False, True), (False, True)]
     assert model.training and layer.folded is None
     assert len(step.measurement.evaluation_seconds) == 1
