@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
 
+import numpy as np
+
 from ..outcome import Outcome
 from .lines import Line
 from .style import MARKERS, Picture, name_axes, panels
@@ -82,16 +84,18 @@ def _heat_map(line: Line, table: dict[str, dict[str, float]], name: str) -> Pict
     present = [value for row in image for value in row if value == value]
     figure, (axes,) = panels(1, 1, height=1.2 + 0.24 * len(adapters))
     figure.set_figwidth(max(4.5, 2.6 + 0.5 * len(table)))
-    norm = LogNorm(min(present), max(present))
+    low, high = min(present), max(present)
+    norm = LogNorm(low, high)
     shown = axes.imshow(image, norm=norm, cmap='cividis', aspect='auto')
     axes.set_xticks(range(len(table)), table, rotation=40, ha='right')
     axes.set_yticks(range(len(adapters)), adapters)
     name_axes(axes, 'task', 'adapter', f'{line.backbone}: {line.label}')
     bar = figure.colorbar(shown, ax=axes, format='%.3g')
     bar.set_label('scale s (no unit)', fontsize=8)
-    bar.ax.tick_params(which='both', labelsize=7)
-    bar.ax.yaxis.set_minor_formatter('{x:.3g}')
-    middle = (min(present) * max(present)) ** 0.5
+    bar.ax.tick_params(labelsize=7)
+    bar.set_ticks(np.geomspace(low, high, 5))
+    bar.minorticks_off()
+    middle = (low * high) ** 0.5
     if len(table) <= _MOST_NUMBERED:
         for y, row in enumerate(image):
             for x, value in enumerate(row):
