@@ -15,7 +15,11 @@ from mmdmlora.experiments.tables import STUDIES, TABLES, Plan
 from mmdmlora.io import expand_home
 
 from .progress import run_progress
-from .resource_arguments import add_resource_arguments, resources_of
+from .resource_arguments import (
+    add_halving_argument,
+    add_resource_arguments,
+    resources_of,
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -38,6 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=int,
         help='search runs of each method and task (12; mini: 6; protocol paper: 0)',
     )
+    add_halving_argument(parser)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--tasks', nargs='+', help='only these tasks')
     parser.add_argument('--methods', nargs='+', help='only these rows, such as LoRA')
@@ -102,6 +107,7 @@ def _plan(args: Namespace) -> Plan:
         tuple(args.seeds),
         tuple(args.tasks) if args.tasks else None,
         tuple(args.methods) if args.methods else None,
+        not args.no_halving,
     )
 
 

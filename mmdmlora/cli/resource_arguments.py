@@ -1,4 +1,4 @@
-"""The arguments of every command that schedules runs."""
+"""The arguments that the commands share which search and schedule runs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ def add_resource_arguments(parser: ArgumentParser) -> None:
         type=float,
         default=0.0,
         help='GPUs of a run, or a fraction: with 0.25 four share one (%(default)s)',
+    )
+
+
+def add_halving_argument(parser: ArgumentParser) -> None:
+    """Add what a command that searches takes."""
+    parser.add_argument(
+        '--no-halving',
+        action='store_true',
+        help='train every trial to its end, not the best third alone',
     )
 
 

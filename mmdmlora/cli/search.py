@@ -11,7 +11,11 @@ from mmdmlora.experiments.spaces import find_space, read_space
 from mmdmlora.io import expand_home
 
 from .progress import run_progress
-from .resource_arguments import add_resource_arguments, resources_of
+from .resource_arguments import (
+    add_halving_argument,
+    add_resource_arguments,
+    resources_of,
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,11 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--trials', type=int, default=12, help='how many to try (default: %(default)s)'
     )
-    parser.add_argument(
-        '--no-halving',
-        action='store_true',
-        help='train every trial to its end, not the best third alone',
-    )
+    add_halving_argument(parser)
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='settings of all trials'
     )

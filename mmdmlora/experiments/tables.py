@@ -56,6 +56,7 @@ class Plan:
         seeds: The seeds of the final runs.
         tasks: Only these tasks; None means all.
         methods: Only these rows; None means all.
+        halving: Whether searches train only the best third of their trials in full.
     """
 
     suite: Suite
@@ -63,6 +64,7 @@ class Plan:
     seeds: tuple[int, ...] = (0, 1, 2)
     tasks: tuple[str, ...] | None = None
     methods: tuple[str, ...] | None = None
+    halving: bool = True
 
     def cell(
         self,
@@ -102,7 +104,7 @@ class Plan:
         search = None
         if self.trials:
             space = suite.space_of(method).without(settings)
-            search = Search(config, space, self.trials, settings)
+            search = Search(config, space, self.trials, settings, self.halving)
         seeded = suite.fewshot_seeded if is_fewshot else suite.seeded
         return Cell(
             table=table,

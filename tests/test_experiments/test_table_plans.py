@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mmdmlora import cli
+from mmdmlora.cli import reproduce
 from mmdmlora.experiments.protocol import needs
 from mmdmlora.experiments.search import Choice, Trial
 from mmdmlora.experiments.study import CORE, RATE, STUDY, pruning
@@ -115,6 +117,16 @@ def test_the_whole_training_set_is_the_run_of_table_3():
     whole = [c for c in cells_of('table5', plan) if c.column == '100 %']
     (row,) = cells_of('table3', plan)
     assert whole[0].runs(None, 'test')[1].key == row.runs(None, 'test')[1].key
+
+
+@pytest.mark.parametrize(('options', 'halving'), [((), True), (('--no-halving',), False)])
+def test_every_search_is_halved_or_none(options, halving, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(reproduce, 'dry_run', asked.append)
+    command = ['reproduce', 'all', 'study', '--suite', 'mini', '--dry-run', *options]
+    cli.main([*command, '--work-dir', str(tmp_path)])
+    cells = [cell for cells in asked[0].cells().values() for cell in cells]
+    assert {cell.search.halving for cell in cells if cell.search} == {halving}
 
 
 def test_narrowing():
