@@ -8,7 +8,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from mmdmlora.apis.run import prepare
 from mmdmlora.engine.bfloat16_optim_wrapper import (
-    SinglePrecisionAttention,
+    CPUAttention,
+    centered_attention,
     training_autocast,
 )
 from tests.peft_runner import DMLORA, config
@@ -90,10 +91,9 @@ def attention(precision, mask=None, **options):
     return output, [tensor.grad for tensor in inputs]
 
 
-@pytest.mark.parametrize('kind', ['none', 'bool', 'bfloat16'])
-def test_attention_is_computed_in_single_precision(kind):
+@pytest.mark.parametrize('kind', ['bool', 'bfloat16'])
+def test_attention_with_a_mask_is_computed_in_single_precision(kind):
     masks = dict(
-        none=None,
         bool=torch.rand(5, 5) > 0.3,
         bfloat16=torch.randn(5, 5).bfloat16(),
     )
@@ -112,18 +112,84 @@ def test_attention_is_computed_in_single_precision(kind):
         assert torch.equal(gradient, tensor.grad.bfloat16())
 
 
+@pytest.mark.parametrize('options', [dict(is_causal=True), dict(enable_gqa=True)])
+@pytest.mark.parametrize('keys', [5, 33])
+def test_other_attention_is_computed_in_single_precision(keys, options):
+    torch.manual_seed(0)
+    q = torch.randn(1, 2, 5, 4).bfloat16()
+    k, v = (torch.randn(1, 2, keys, 4).bfloat16() for _ in 'kv')
+    options = {} if keys > 8 * 4 else options
+    with training_autocast('cpu'):
+        got = scaled_dot_product_attention(q, k, v, **options)
+    exact = scaled_dot_product_attention(q.float(), k.float(), v.float(), **options)
+    assert torch.equal(got, exact.bfloat16())
+
+
+def test_attention_with_dropout_drops():
+    torch.manual_seed(0)
+    q = torch.randn(1, 2, 5, 4).bfloat16()
+    with training_autocast('cpu'):
+        assert not scaled_dot_product_attention(q, q, q, None, 1.0).any()
+
+
 def test_names_of_arguments_may_be_given():
     torch.manual_seed(0)
     q, k, v = (torch.randn(1, 2, 3, 4).bfloat16() for _ in 'qkv')
     with training_autocast('cpu'):
         got = scaled_dot_product_attention(query=q, key=k, value=v, scale=0.3)
     exact = scaled_dot_product_attention(q.float(), k.float(), v.float(), scale=0.3)
-    assert torch.equal(got, exact.bfloat16())
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got, exact.bfloat16(), rtol=0.02, atol=0.02)
+
+
+def keys_with_a_common_part():
+    """Queries, keys and values; the keys share a part that is larger than the rest."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 17, 16).bfloat16() for _ in 'qkv')
+    return q, (k + 8 * torch.randn(16)).bfloat16(), v
+
+
+def explicit_attention(q, k, v):
+    return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
+
+
+def with_gradients(function, tensors):
+    tensors = [tensor.clone().requires_grad_() for tensor in tensors]
+    output = function(*tensors)
+    output.float().square().sum().backward()
+    return [output, *(tensor.grad for tensor in tensors)]
+
+
+def test_centering_changes_neither_attention_nor_gradients():
+    tensors = [tensor.double() for tensor in keys_with_a_common_part()]
+    found = with_gradients(centered_attention, tensors)
+    expected = with_gradients(explicit_attention, tensors)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_centering_spares_rounding_errors():
+    tensors = keys_with_a_common_part()
+    exact = with_gradients(explicit_attention, [tensor.double() for tensor in tensors])
+
+    def errors(function):
+        found = with_gradients(function, tensors)
+        return [
+            float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)
+        ]
+
+    with training_autocast('cpu'):
+        centered = errors(scaled_dot_product_attention)
+    with torch.autocast('cpu', torch.bfloat16):
+        fused = errors(scaled_dot_product_attention)
+    plain = errors(explicit_attention)
+    for mine, pytorch, naive in zip(centered, fused, plain, strict=True):
+        assert mine < 0.5 * naive
+        assert mine < 3 * pytorch
 
 
 def test_single_precision_is_left_alone():
     q = torch.randn(1, 2, 3, 4)
-    with torch.autocast('cpu', enabled=False), SinglePrecisionAttention():
+    with torch.autocast('cpu', enabled=False), CPUAttention():
         got = scaled_dot_product_attention(q, q, q)
     assert torch.equal(got, scaled_dot_product_attention(q, q, q))
 
