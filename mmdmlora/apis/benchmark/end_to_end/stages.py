@@ -39,6 +39,7 @@ SHARED = (
 )
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 SLOW = {
+    'model.backbone.frozen_dtype': None,
     'default_hooks.checkpoint.interval': 1,
     'default_hooks.merged_evaluation': None,
     'default_hooks.runtime_info': dict(type='mmengine.RuntimeInfoHook'),
@@ -81,6 +82,7 @@ def stages(methods: tuple[str, ...], dtype: str, parts: bool) -> list[Stage]:
         (f'{first}, the same pipeline', ()),
         ('+ images in memory', ('dataset.cache', 'workers')),
         ('+ bfloat16', ()),
+        ('+ frozen weights in bfloat16', ('frozen_dtype',)),
         ('+ evaluation on merged weights', ('merged_evaluation',)),
         ('+ validation every 5 epochs', ('val_interval',)),
         ('+ checkpoints by time', ('checkpoint',)),
@@ -88,7 +90,7 @@ def stages(methods: tuple[str, ...], dtype: str, parts: bool) -> list[Stage]:
     ]
     uses_bfloat16 = False
     for name, gone in steps if parts else ():
-        if name == '+ bfloat16':
+        if name.endswith('bfloat16'):
             if not is_bfloat16:
                 continue
             uses_bfloat16 = True
@@ -129,9 +131,12 @@ def config_of(
     module.init_cfg = dict(type='Pretrained', checkpoint=str(weights))
     if stage.method is None:
         return _stock(config)
-    config.merge_from_dict({key: SLOW[key] for key in stage.slow})
     if stage.is_bfloat16:
         config.optim_wrapper.type = 'mmdmlora.BFloat16OptimWrapper'
+        if stage.method != 'full':  # which freezes nothing
+            config.model.backbone.frozen_dtype = 'bfloat16'
+    slow = [key for key in stage.slow if stage.method != 'full' or 'frozen' not in key]
+    config.merge_from_dict({key: SLOW[key] for key in slow})
     return config
 
 
