@@ -78,7 +78,9 @@ def _attention(
     if is_plain and key.shape[-2] <= 8 * query.shape[-1]:
         return centered_attention(query, key, value, scale)
     return scaled_dot_product_attention(
-        *(tensor.float() for tensor in (query, key, value)),
+        query.float(),
+        key.float(),
+        value.float(),
         attn_mask=_single(attn_mask),
         dropout_p=dropout_p,
         is_causal=is_causal,

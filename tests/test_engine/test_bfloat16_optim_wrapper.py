@@ -81,44 +81,48 @@ def test_a_resumed_run_is_equal(tmp_path):
         assert torch.equal(tensor, state[name]), name
 
 
-def attention(precision, mask=None, **options):
-    """Its output, and the gradients with respect to its inputs."""
-    torch.manual_seed(0)
-    inputs = [torch.randn(2, 3, 5, 4).bfloat16().requires_grad_() for _ in range(3)]
-    with precision:
-        output = scaled_dot_product_attention(*inputs, attn_mask=mask, **options)
+def with_gradients(function, tensors):
+    tensors = [tensor.clone().requires_grad_() for tensor in tensors]
+    output = function(*tensors)
     output.float().square().sum().backward()
-    return output, [tensor.grad for tensor in inputs]
+    return [output, *(tensor.grad for tensor in tensors)]
 
 
 @pytest.mark.parametrize('kind', ['bool', 'bfloat16'])
 def test_attention_with_a_mask_is_computed_in_single_precision(kind):
+    torch.manual_seed(0)
     masks = dict(
         bool=torch.rand(5, 5) > 0.3,
         bfloat16=torch.randn(5, 5).bfloat16(),
     )
     mask = masks[kind]
-    got, gradients = attention(training_autocast('cpu'), mask)
-    assert got.dtype == torch.bfloat16
-    torch.manual_seed(0)
-    single = [torch.randn(2, 3, 5, 4).bfloat16().float().requires_grad_() for _ in 'qkv']
-    exact = scaled_dot_product_attention(
-        *single, attn_mask=mask.float() if kind == 'bfloat16' else mask
+
+    def ours(*tensors):
+        with training_autocast('cpu'):
+            return scaled_dot_product_attention(*tensors, attn_mask=mask)
+
+    def single(*tensors):
+        single_mask = mask.float() if kind == 'bfloat16' else mask
+        tensors = [tensor.float() for tensor in tensors]
+        return scaled_dot_product_attention(*tensors, attn_mask=single_mask).bfloat16()
+
+    tensors = [torch.randn(2, 3, 5, 4).bfloat16() for _ in 'qkv']
+    pairs = zip(
+        with_gradients(ours, tensors), with_gradients(single, tensors), strict=True
     )
-    assert torch.equal(got, exact.bfloat16())
-    exact.bfloat16().float().square().sum().backward()
-    for gradient, tensor in zip(gradients, single, strict=True):
-        assert gradient.dtype == torch.bfloat16
-        assert torch.equal(gradient, tensor.grad.bfloat16())
+    for got, exact in pairs:
+        assert got.dtype == torch.bfloat16
+        assert torch.equal(got, exact)
 
 
-@pytest.mark.parametrize('options', [dict(is_causal=True), dict(enable_gqa=True)])
-@pytest.mark.parametrize('keys', [5, 33])
+@pytest.mark.parametrize(
+    ('keys', 'options'),
+    [(5, dict(is_causal=True)), (5, dict(enable_gqa=True)), (8 * 4 + 1, {})],
+)
 def test_other_attention_is_computed_in_single_precision(keys, options):
     torch.manual_seed(0)
     q = torch.randn(1, 2, 5, 4).bfloat16()
     k, v = (torch.randn(1, 2, keys, 4).bfloat16() for _ in 'kv')
-    options = {} if keys > 8 * 4 else options
     with training_autocast('cpu'):
         got = scaled_dot_product_attention(q, k, v, **options)
     exact = scaled_dot_product_attention(q.float(), k.float(), v.float(), **options)
@@ -151,13 +155,6 @@ def keys_with_a_common_part():
 
 def explicit_attention(q, k, v):
     return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
-
-
-def with_gradients(function, tensors):
-    tensors = [tensor.clone().requires_grad_() for tensor in tensors]
-    output = function(*tensors)
-    output.float().square().sum().backward()
-    return [output, *(tensor.grad for tensor in tensors)]
 
 
 def test_centering_changes_neither_attention_nor_gradients():

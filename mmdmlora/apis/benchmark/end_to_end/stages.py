@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -38,8 +39,9 @@ SHARED = (
     'visualizer',
 )
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-SLOW = {
-    'model.backbone.frozen_dtype': None,
+FROZEN_DTYPE = 'model.backbone.frozen_dtype'
+SLOW: dict[str, Any] = {
+    FROZEN_DTYPE: None,
     'default_hooks.checkpoint.interval': 1,
     'default_hooks.merged_evaluation': None,
     'default_hooks.runtime_info': dict(type='mmengine.RuntimeInfoHook'),
@@ -131,12 +133,13 @@ def config_of(
     module.init_cfg = dict(type='Pretrained', checkpoint=str(weights))
     if stage.method is None:
         return _stock(config)
+    changes = {key: SLOW[key] for key in stage.slow}
     if stage.is_bfloat16:
         config.optim_wrapper.type = 'mmdmlora.BFloat16OptimWrapper'
-        if stage.method != 'full':  # which freezes nothing
-            config.model.backbone.frozen_dtype = 'bfloat16'
-    slow = [key for key in stage.slow if stage.method != 'full' or 'frozen' not in key]
-    config.merge_from_dict({key: SLOW[key] for key in slow})
+        changes = {FROZEN_DTYPE: 'bfloat16'} | changes
+    if stage.method == 'full':  # which freezes nothing
+        changes.pop(FROZEN_DTYPE, None)
+    config.merge_from_dict(changes)
     return config
 
 
