@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
+from mmengine.optim import _ParamScheduler
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmdmlora.engine.state_check import check_fits
 from mmdmlora.engine.unwrapped_model import unwrapped
+from mmdmlora.io import from_plain
 from mmdmlora.registry import HOOKS
 
 LAUNCH = 'launch'
+STATES_OF_SCHEDULES = ('last_step', 'verbose')
+REMEDY = (
+    'Resume with the same, or start anew from its weights: load_from=FILE without '
+    '--resume.'
+)
 
 
 @HOOKS.register_module()
@@ -26,13 +34,16 @@ class ResumeCheckHook(Hook):
     without a message. A run by epochs orders the images in another way than one by
     iterations. With another seed the images are shuffled with one seed and all else uses
     the other. A learning rate, or another setting of the optimizer, would be replaced by
-    that of the checkpoint without a message.
+    that of the checkpoint without a message. All of these are refused. Where only the
+    settings of the schedules differ, as in a run that is made longer, those of the
+    checkpoint stay, and the log warns.
+
     A checkpoint of another model, which mmengine loads as far as it goes, is refused too.
 
     - When: ``before_save_checkpoint`` and, in a run that resumes,
       ``after_load_checkpoint``.
     - Touches: adds ``meta['launch']`` to the checkpoint. Of a checkpoint without this
-      entry only the model is checked.
+      entry only the model and the schedules are checked.
     - State: none.
     - Priority: NORMAL.
 
@@ -50,17 +61,65 @@ class ResumeCheckHook(Hook):
         check_fits(model, checkpoint['state_dict'], 'the checkpoint to resume from')
         current = _launch(runner)
         saved = checkpoint.get('meta', {}).get(LAUNCH, current)
-        names = [n for n in {**current, **saved} if saved.get(n) != current.get(n)]
+        names = _different(saved, current)
         if not any('.' in name for name in saved):  # written by an older version
             names = [name for name in names if '.' not in name]
         if names:
-            before = ', '.join(f'{name}={saved.get(name)}' for name in names)
-            now = ', '.join(f'{name}={current.get(name)}' for name in names)
             raise ValueError(
-                f'the checkpoint is of a run with {before}, but this one has {now}. '
-                'Resume with the same, or start anew from its weights: load_from=FILE '
-                'without --resume.'
+                f'the checkpoint is of a run with {_values(saved, names)}, but this one '
+                f'has {_values(current, names)}. {REMEDY}'
             )
+        _check_schedules(runner, checkpoint.get('param_schedulers') or [])
+
+
+def _check_schedules(runner: Runner, states: Sequence | Mapping) -> None:
+    """Say which settings have no effect; schedules not built yet can't be compared."""
+    schedules = _listed(runner.param_schedulers or [])
+    if not all(isinstance(schedule, _ParamScheduler) for schedule in schedules):
+        return
+    states = _listed(from_plain(states))
+    if len(schedules) != len(states):
+        raise ValueError(
+            f'the checkpoint is of a run with {len(states)} schedules, but this one has '
+            f'{len(schedules)} (param_scheduler). {REMEDY}'
+        )
+    saved, current = {}, {}
+    for index, (schedule, state) in enumerate(zip(schedules, states, strict=True)):
+        for name in _settings(schedule):
+            key = f'param_scheduler.{index}.{name}'
+            saved[key], current[key] = state.get(name), getattr(schedule, name)
+    if names := _different(saved, current):
+        runner.logger.warning(
+            f'The schedules of the checkpoint stay, with {_values(saved, names)}; those '
+            f'of this run, with {_values(current, names)}, have no effect. For these, '
+            'start anew from its weights: load_from=FILE without --resume.'
+        )
+
+
+def _listed(schedules: Any) -> list:
+    """One, several, or a dict of several for each of several optimizers."""
+    if isinstance(schedules, Mapping):
+        return [one for several in schedules.values() for one in several]
+    return [*schedules]
+
+
+def _settings(schedule: _ParamScheduler) -> list[str]:
+    """The arguments of its classes that it keeps, without those that change."""
+    arguments = {
+        name
+        for kind in type(schedule).__mro__[:-1]
+        for name in inspect.signature(kind).parameters
+    }
+    kept = arguments.intersection(schedule.state_dict())
+    return sorted(kept.difference(STATES_OF_SCHEDULES))
+
+
+def _different(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    return [n for n in {**current, **saved} if saved.get(n) != current.get(n)]
+
+
+def _values(settings: Mapping[str, Any], names: Sequence[str]) -> str:
+    return ', '.join(f'{name}={settings.get(name)}' for name in names)
 
 
 def _launch(runner: Runner) -> dict:

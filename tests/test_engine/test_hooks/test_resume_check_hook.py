@@ -1,5 +1,8 @@
 """Resuming from what another run wrote."""
 
+import math
+import re
+
 import pytest
 import torch
 from mmengine.runner import Runner
@@ -14,6 +17,14 @@ def make(work_dir, resume=True, epochs=2, change=None, **options) -> Runner:
     cfg = config(work_dir, epochs=epochs, hooks=HOOKS, resume=resume, **options)
     cfg.merge_from_dict(change or {})
     return Runner.from_cfg(cfg)
+
+
+def schedule(**settings) -> dict:
+    return {'param_scheduler': [settings]}
+
+
+def cosine(**settings) -> dict:
+    return schedule(type='CosineAnnealingLR', **settings)
 
 
 @pytest.fixture
@@ -65,6 +76,7 @@ def test_a_longer_run_goes_on(first):
             {'optim_wrapper.paramwise_cfg': dict(branch_lr='sqrt')},
             'with paramwise_cfg.branch_lr=None, but .* has paramwise_cfg.branch_lr=sqrt',
         ),
+        (schedule(type='ConstantLR'), 'run with 0 schedules, but this one has 1'),
         ({'model.backbone.rank': 3}, r'has shape \(2, 24\), not \(3, 24\)'),
         ({'model.backbone.num_branches': 3}, 'is unknown here'),
     ],
@@ -152,3 +164,54 @@ def test_the_record_does_not_depend_on_the_model_being_ours(tmp_path):
             'optimizer.weight_decay': 0.05,
         },
     )
+
+
+FIRST = cosine(T_max=4, end=4)
+
+
+@pytest.mark.parametrize(
+    'now, message',
+    [
+        (FIRST, ''),
+        (
+            cosine(T_max=8, end=4),
+            'The schedules of the checkpoint stay, with param_scheduler.0.T_max=4; those '
+            'of this run, with param_scheduler.0.T_max=8, have no effect',
+        ),
+        (cosine(T_max=4), '0.end=4; those of this run, with param_scheduler.0.end=3,'),
+        (
+            schedule(type='ExponentialLR', gamma=0.5, end=4),
+            'with param_scheduler.0.gamma=None; .* with param_scheduler.0.gamma=0.5',
+        ),
+        (
+            schedule(type='MultiStepLR', milestones=[2], end=4),
+            'with .*0.milestones=Counter',
+        ),
+    ],
+)
+def test_other_schedules_are_warned_of(tmp_path, caplog, now, message):
+    make(tmp_path, resume=False, change=FIRST).train()
+    runner = make(tmp_path, epochs=3, change=now)
+    runner.logger.addHandler(caplog.handler)
+    runner.train()
+    assert re.search(message, caplog.text)
+    assert ('have no effect' in caplog.text) == bool(message)
+
+
+def test_equal_milestones_are_not_warned_of(tmp_path, caplog):
+    """They are kept as a Counter, which a checkpoint holds in plain form."""
+    steps = schedule(type='MultiStepLR', milestones=[1, 2], end=4)
+    make(tmp_path, resume=False, change=steps).train()
+    runner = make(tmp_path, epochs=3, change=steps)
+    runner.logger.addHandler(caplog.handler)
+    runner.train()
+    assert 'have no effect' not in caplog.text
+
+
+@pytest.mark.parametrize('now', [FIRST, cosine(T_max=8, end=8)])
+def test_the_schedule_of_the_checkpoint_stays(tmp_path, now):
+    make(tmp_path, resume=False, change=FIRST).train()
+    runner = make(tmp_path, epochs=3, change=now)
+    runner.train()
+    rate = runner.optim_wrapper.get_lr()['lr'][0]
+    assert rate == pytest.approx(0.01 * (1 + math.cos(math.pi * 3 / 4)) / 2)
