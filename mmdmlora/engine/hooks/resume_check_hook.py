@@ -18,10 +18,7 @@ from mmdmlora.registry import HOOKS
 
 LAUNCH = 'launch'
 STATES_OF_SCHEDULES = ('last_step', 'verbose')
-REMEDY = (
-    'Resume with the same, or start anew from its weights: load_from=FILE without '
-    '--resume.'
-)
+ANEW = 'start anew from its weights: load_from=FILE without --resume.'
 
 
 @HOOKS.register_module()
@@ -65,10 +62,7 @@ class ResumeCheckHook(Hook):
         if not any('.' in name for name in saved):  # written by an older version
             names = [name for name in names if '.' not in name]
         if names:
-            raise ValueError(
-                f'the checkpoint is of a run with {_values(saved, names)}, but this one '
-                f'has {_values(current, names)}. {REMEDY}'
-            )
+            raise _refusal(_values(saved, names), _values(current, names))
         _check_schedules(runner, checkpoint.get('param_schedulers') or [])
 
 
@@ -79,10 +73,8 @@ def _check_schedules(runner: Runner, states: Sequence | Mapping) -> None:
         return
     states = _listed(from_plain(states))
     if len(schedules) != len(states):
-        raise ValueError(
-            f'the checkpoint is of a run with {len(states)} schedules, but this one has '
-            f'{len(schedules)} (param_scheduler). {REMEDY}'
-        )
+        now = f'{len(schedules)} (param_scheduler)'
+        raise _refusal(f'{len(states)} schedules', now)
     saved, current = {}, {}
     for index, (schedule, state) in enumerate(zip(schedules, states, strict=True)):
         for name in _settings(schedule):
@@ -92,8 +84,15 @@ def _check_schedules(runner: Runner, states: Sequence | Mapping) -> None:
         runner.logger.warning(
             f'The schedules of the checkpoint stay, with {_values(saved, names)}; those '
             f'of this run, with {_values(current, names)}, have no effect. For these, '
-            'start anew from its weights: load_from=FILE without --resume.'
+            f'{ANEW}'
         )
+
+
+def _refusal(before: str, now: str) -> ValueError:
+    return ValueError(
+        f'the checkpoint is of a run with {before}, but this one has {now}. Resume with '
+        f'the same, or {ANEW}'
+    )
 
 
 def _listed(schedules: Any) -> list:
