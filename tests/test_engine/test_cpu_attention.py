@@ -1,0 +1,118 @@
+"""Attention in bfloat16 on a CPU."""
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from mmdmlora.engine.bfloat16_optim_wrapper import training_autocast
+from mmdmlora.engine.cpu_attention import CPUAttention, centered_attention
+
+
+def with_gradients(function, tensors):
+    tensors = [tensor.clone().requires_grad_() for tensor in tensors]
+    output = function(*tensors)
+    output.float().square().sum().backward()
+    return [output, *(tensor.grad for tensor in tensors)]
+
+
+@pytest.mark.parametrize('kind', ['bool', 'bfloat16'])
+def test_attention_with_a_mask_is_computed_in_single_precision(kind):
+    torch.manual_seed(0)
+    masks = dict(
+        bool=torch.rand(5, 5) > 0.3,
+        bfloat16=torch.randn(5, 5).bfloat16(),
+    )
+    mask = masks[kind]
+
+    def ours(*tensors):
+        with training_autocast('cpu'):
+            return scaled_dot_product_attention(*tensors, attn_mask=mask)
+
+    def single(*tensors):
+        single_mask = mask.float() if kind == 'bfloat16' else mask
+        tensors = [tensor.float() for tensor in tensors]
+        return scaled_dot_product_attention(*tensors, attn_mask=single_mask).bfloat16()
+
+    tensors = [torch.randn(2, 3, 5, 4).bfloat16() for _ in 'qkv']
+    pairs = zip(
+        with_gradients(ours, tensors), with_gradients(single, tensors), strict=True
+    )
+    for got, exact in pairs:
+        assert got.dtype == torch.bfloat16
+        assert torch.equal(got, exact)
+
+
+@pytest.mark.parametrize(
+    ('keys', 'options'),
+    [(5, dict(is_causal=True)), (5, dict(enable_gqa=True)), (8 * 4 + 1, {})],
+)
+def test_other_attention_is_computed_in_single_precision(keys, options):
+    torch.manual_seed(0)
+    q = torch.randn(1, 2, 5, 4).bfloat16()
+    k, v = (torch.randn(1, 2, keys, 4).bfloat16() for _ in 'kv')
+    with training_autocast('cpu'):
+        got = scaled_dot_product_attention(q, k, v, **options)
+    exact = scaled_dot_product_attention(q.float(), k.float(), v.float(), **options)
+    assert torch.equal(got, exact.bfloat16())
+
+
+def test_attention_with_dropout_drops():
+    torch.manual_seed(0)
+    q = torch.randn(1, 2, 5, 4).bfloat16()
+    with training_autocast('cpu'):
+        assert not scaled_dot_product_attention(q, q, q, None, 1.0).any()
+
+
+def test_names_of_arguments_may_be_given():
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 3, 4).bfloat16() for _ in 'qkv')
+    with training_autocast('cpu'):
+        got = scaled_dot_product_attention(query=q, key=k, value=v, scale=0.3)
+    exact = scaled_dot_product_attention(q.float(), k.float(), v.float(), scale=0.3)
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got, exact.bfloat16(), rtol=0.02, atol=0.02)
+
+
+def keys_with_a_common_part():
+    """Queries, keys and values; the keys share a part that is larger than the rest."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 17, 16).bfloat16() for _ in 'qkv')
+    return q, (k + 8 * torch.randn(16)).bfloat16(), v
+
+
+def explicit_attention(q, k, v):
+    return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
+
+
+def test_centering_changes_neither_attention_nor_gradients():
+    tensors = [tensor.double() for tensor in keys_with_a_common_part()]
+    found = with_gradients(centered_attention, tensors)
+    expected = with_gradients(explicit_attention, tensors)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_centering_spares_rounding_errors():
+    tensors = keys_with_a_common_part()
+    exact = with_gradients(explicit_attention, [tensor.double() for tensor in tensors])
+
+    def errors(function):
+        found = with_gradients(function, tensors)
+        return [
+            float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)
+        ]
+
+    with training_autocast('cpu'):
+        centered = errors(scaled_dot_product_attention)
+    with torch.autocast('cpu', torch.bfloat16):
+        fused = errors(scaled_dot_product_attention)
+    plain = errors(explicit_attention)
+    for mine, pytorch, naive in zip(centered, fused, plain, strict=True):
+        assert mine < 0.5 * naive
+        assert mine < 3 * pytorch
+
+
+def test_single_precision_is_left_alone():
+    q = torch.randn(1, 2, 3, 4)
+    with torch.autocast('cpu', enabled=False), CPUAttention():
+        got = scaled_dot_product_attention(q, q, q)
+    assert torch.equal(got, scaled_dot_product_attention(q, q, q))
