@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from mmdmlora.models.class_token import find_vits
 from mmdmlora.models.construction import build_backbone
 from mmdmlora.registry import MODELS
 
@@ -88,6 +89,18 @@ def randomize(model: nn.Module, seed: int = 1, std: float = 0.3) -> None:
 def features(model: nn.Module, x: Tensor) -> Tensor:
     """The last output of a backbone, ``(batch, ...)``."""
     return model(x)[-1]
+
+
+def assert_starts_as(stock: nn.Module, model: nn.Module) -> None:
+    """A fresh wrapper gives what its backbone gives, bit for bit.
+
+    Up to rounding in training on a ViT, whose last layer computes one token then.
+    """
+    got, expected = (features(each, images()) for each in (model, stock))
+    if model.training and find_vits(stock):
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    else:
+        assert torch.equal(got, expected)
 
 
 def loss_of(model: nn.Module, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
@@ -81,7 +82,35 @@ def centered_attention(
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     centered = key - key.detach().mean(-2, keepdim=True)
-    return (query * scale @ centered.transpose(-2, -1)).softmax(-1) @ value
+    return softmax(query * scale @ centered.transpose(-2, -1)) @ value
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """The softmax over the last dimension.
+
+    PyTorch 2.14 computes rows of bfloat16 that are shorter than a vector of AVX-512, 32
+    numbers, one number at a time. Those that fill a vector of float32 are computed in it;
+    that gives the same up to rounding, and the same is kept for backward.
+    """
+    if scores.dtype == torch.bfloat16 and 16 <= scores.shape[-1] < 32:
+        return _ShortSoftmax.apply(scores)
+    return scores.softmax(-1)
+
+
+class _ShortSoftmax(Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        out = scores.softmax(-1, dtype=torch.float32).to(scores.dtype)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (out,) = ctx.saved_tensors
+        grad_scores = torch._softmax_backward_data(
+            grad.float(), out.float(), -1, torch.float32
+        )
+        return grad_scores.to(grad.dtype)
 
 
 def _has_bfloat16(args: tuple, kwargs: dict) -> bool:

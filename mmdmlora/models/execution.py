@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmpretrain.models.backbones import VisionTransformer
 from torch import Tensor, nn
 
+from .class_token import find_vits, only_class_tokens
 from .frozen_dtype import (
     FROZEN_DTYPES,
     cast_by_autocast,
@@ -35,6 +37,7 @@ class Execution(TrainedState):
         # The backbone's parameters that were rounded to it, with their types before.
         self._rounded: dict[str, torch.dtype] = {}
         self._compiled: Callable | None = None
+        self._vits: list[VisionTransformer] = []
 
     @classmethod
     def check_frozen_dtype(cls, backbone: nn.Module, name: str | None) -> None:
@@ -95,10 +98,18 @@ class Execution(TrainedState):
         object.__setattr__(self, '_compiled', compiled)
 
     def _run(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        if not self.training or self._compiled is None:
+        if not self.training or torch.compiler.is_compiling():
             return self._as_forward(self.module)(*args, **kwargs)
-        with torch._dynamo.config.patch(recompile_limit=RECOMPILE_LIMIT):
-            return self._as_forward(self._compiled)(*args, **kwargs)
+        with only_class_tokens(self._vits):
+            if self._compiled is None:
+                return self._as_forward(self.module)(*args, **kwargs)
+            with torch._dynamo.config.patch(recompile_limit=RECOMPILE_LIMIT):
+                return self._as_forward(self._compiled)(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> Execution:
+        super().train(mode)
+        self._vits = find_vits(self.module)
+        return self
 
     def _as_forward(self, function: Callable) -> Callable:
         """What runs the backbone, under autocast if frozen weights are kept for it."""

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from mmdmlora.engine.bfloat16_optim_wrapper import training_autocast
-from mmdmlora.engine.cpu_attention import CPUAttention, centered_attention
+from mmdmlora.engine.cpu_attention import CPUAttention, centered_attention, softmax
 
 
 def with_gradients(function, tensors):
@@ -116,3 +116,30 @@ def test_single_precision_is_left_alone():
     with torch.autocast('cpu', enabled=False), CPUAttention():
         got = scaled_dot_product_attention(q, q, q)
     assert torch.equal(got, scaled_dot_product_attention(q, q, q))
+
+
+@pytest.mark.parametrize('keys', [1, 15, 16, 26, 31, 32])
+def test_the_softmax_of_short_rows(keys):
+    """Rounded once, and its gradient as exact as PyTorch's."""
+    torch.manual_seed(0)
+    scores = (4 * torch.randn(3, 5, keys)).bfloat16()
+
+    def plain(scores):
+        return scores.softmax(-1)
+
+    got, exact, pytorch = (
+        with_gradients(function, [tensor])
+        for function, tensor in (
+            (softmax, scores),
+            (plain, scores.double()),
+            (plain, scores),
+        )
+    )
+    assert [tensor.dtype for tensor in got] == 2 * [torch.bfloat16]
+    torch.testing.assert_close(got[0], exact[0].bfloat16(), rtol=0, atol=0)
+    is_short = got[0].grad_fn.name() == '_ShortSoftmaxBackward'
+    assert is_short == (16 <= keys < 32)
+    for mine, right, other in zip(got, exact, pytorch, strict=True):
+        assert (mine - right).norm() <= 1.01 * (other - right).norm()
+    single = scores.float().requires_grad_()
+    assert torch.equal(softmax(single), single.softmax(-1))

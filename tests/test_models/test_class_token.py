@@ -1,0 +1,216 @@
+"""The last layer of a ViT of which only the class token is read."""
+
+import copy
+from contextlib import nullcontext
+
+import pytest
+import torch
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmdmlora.models import execution
+from mmdmlora.registry import MODELS
+
+DIMS, HIDDEN, TOKENS, BATCH = 8, 16, 5, 2
+VIT = dict(
+    type='mmpretrain.VisionTransformer',
+    arch=dict(embed_dims=DIMS, num_layers=2, num_heads=2, feedforward_channels=HIDDEN),
+    img_size=32,
+    patch_size=16,
+)
+EVERYWHERE = [dict(type=r'.*\.(qkv|proj|ffn\.layers\.0\.0|ffn\.layers\.1|w12|w3)')]
+METHODS = dict(
+    lora=dict(type='LoRAModel', targets=EVERYWHERE),
+    batch=dict(type='DMLoRAModel', targets=EVERYWHERE, learn_scale=True),
+    sample=dict(type='DMLoRAModel', targets=EVERYWHERE, draws='sample'),
+    repadapter=dict(type='RepAdapterModel', drop_rate=0.0),
+    adapter=dict(type='AdapterModel', placement='houlsby'),
+    shallow=dict(type='VPTModel', deep=False),
+    deep=dict(type='VPTModel'),
+    bitfit=dict(type='BitFitModel'),
+    linear=dict(type='LinearProbeModel'),
+    full=dict(type='FullFinetuneModel'),
+)
+
+
+def build(method: str = 'lora', **vit) -> nn.Module:
+    torch.manual_seed(0)
+    config = {**METHODS[method], 'module': {**copy.deepcopy(VIT), **vit}}
+    config['type'] = f'mmdmlora.{config["type"]}'
+    model = MODELS.build(config).double()
+    for parameter in model.trainable_parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return model.train()
+
+
+def images() -> torch.Tensor:
+    return torch.randn(BATCH, 3, 32, 32, generator=torch.manual_seed(1)).double()
+
+
+def step(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Outputs and gradients of a training step."""
+    torch.manual_seed(2)
+    outputs = model(images())
+    loss = sum((i + 1) * out.sin().sum() for i, out in enumerate(outputs))
+    if loss.requires_grad:
+        loss.backward()
+    grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return {**{f'output {i}': out for i, out in enumerate(outputs)}, **grads}
+
+
+@pytest.fixture
+def all_tokens(monkeypatch):
+    """Lets the last layer compute all tokens while it is called."""
+
+    def run(model: nn.Module) -> dict[str, torch.Tensor]:
+        with monkeypatch.context() as patch:
+            patch.setattr(execution, 'only_class_tokens', lambda vits: nullcontext())
+            return step(model)
+
+    return run
+
+
+def flops(model: nn.Module, run=step) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run(model)
+    return counter.get_total_flops()
+
+
+# The output projection and the MLP of the other tokens. Attention isn't counted.
+SPARED = 2 * BATCH * (TOKENS - 1) * (DIMS**2 + 2 * DIMS * HIDDEN)
+
+
+FORMS = dict(
+    scaled=dict(layer_scale_init_value=0.3, pre_norm=True, final_norm=False),
+    dropped_paths=dict(drop_path_rate=0.5),
+    gated=dict(layer_cfgs=dict(ffn_type='swiglu_fused')),
+)
+
+
+@pytest.mark.parametrize(
+    ('method', 'form'),
+    [
+        *((method, '') for method in METHODS),
+        *((method, form) for method in ('lora', 'sample', 'deep') for form in FORMS),
+    ],
+)
+def test_outputs_and_gradients_are_equal(method, form, all_tokens):
+    vit = FORMS[form] if form else {}
+    model = build(method, **vit)
+    expected = all_tokens(copy.deepcopy(model))
+    got = step(model)
+    assert got.keys() == expected.keys()
+    assert len(got) > 1 or method == 'linear'
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_only_the_class_token_is_computed(all_tokens):
+    """Linear probing has no backward: the forward's difference is known."""
+    model = build('linear')
+    queries = []
+    attention = model.module.layers[-1].attn
+
+    def look(q, k, v, **options):
+        queries.append(q.shape)
+        return scaled_dot_product_attention(q, k, v, **options)
+
+    attention.scaled_dot_product_attention = look
+    assert flops(model, all_tokens) - flops(model) == SPARED
+    assert [shape[2] for shape in queries] == [TOKENS, 1]
+
+
+@pytest.mark.parametrize('method', ['lora', 'sample', 'deep'])
+def test_a_step_is_spared_twice_as_much(method, all_tokens):
+    """Backward needs at least the gradients of what forward computes."""
+    model = build(method)
+    assert flops(copy.deepcopy(model), all_tokens) - flops(model) >= 2 * SPARED
+
+
+@pytest.mark.parametrize(
+    'vit',
+    [
+        dict(out_type='raw'),
+        dict(out_type='featmap'),
+        dict(out_type='avg_featmap'),
+        dict(out_indices=(0, 1)),
+        dict(out_indices=0),
+    ],
+)
+def test_what_reads_other_tokens_gets_them(vit, all_tokens):
+    model = build(**vit)
+    expected = all_tokens(copy.deepcopy(model))
+    got = step(model)
+    assert got.keys() == expected.keys()
+    for name, value in got.items():
+        assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize(
+    'place', ['layers.1', 'layers.1.attn', 'layers.1.ffn', 'layers.1.ln2', 'ln1']
+)
+@pytest.mark.parametrize('kind', ['forward', 'forward_pre', 'full_backward'])
+def test_a_hook_sees_all_tokens(place, kind):
+    model, shapes = build(), []
+
+    def look(module, *values):
+        tensor = values[-1]
+        shapes.append((tensor[0] if isinstance(tensor, tuple) else tensor).shape)
+
+    module = model.module.get_submodule(place)
+    handle = getattr(module, f'register_{kind}_hook')(look)
+    step(model)
+    assert shapes == [(BATCH, TOKENS, DIMS)]
+    handle.remove()
+    step(model)
+    assert len(shapes) == 1
+
+
+@pytest.mark.parametrize('place', ['layers.1', 'layers.1.attn'])
+def test_a_replaced_forward_is_run(place):
+    """As mmengine's activation checkpointing replaces it."""
+    model, calls = build(), []
+    module = model.module.get_submodule(place)
+    forward = module.forward
+
+    def checkpointed(x):
+        calls.append(x.shape)
+        return checkpoint(forward, x, use_reentrant=False)
+
+    module.forward = checkpointed
+    step(model)
+    assert calls == [(BATCH, TOKENS, DIMS)]
+
+
+def test_a_vit_inside_of_a_classifier(all_tokens):
+    torch.manual_seed(0)
+    head = dict(type='mmpretrain.VisionTransformerClsHead', num_classes=3)
+    classifier = dict(
+        type='mmpretrain.ImageClassifier',
+        backbone=copy.deepcopy(VIT),
+        head=dict(head, in_channels=DIMS),
+    )
+    model = MODELS.build(dict(type='mmdmlora.LoRAModel', module=classifier)).double()
+    expected = flops(copy.deepcopy(model.train()), all_tokens)
+    assert expected - flops(model) >= 2 * SPARED
+
+
+def test_evaluation_and_copies_are_plain():
+    model = build()
+    with pytest.raises(RuntimeError):
+        model(torch.ones(BATCH, 4, 32, 32).double())
+    step(model)
+    assert type(model.module.layers[-1]) is TransformerEncoderLayer
+    seen = []
+    forward = TransformerEncoderLayer.forward
+    model.eval()
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            TransformerEncoderLayer,
+            'forward',
+            lambda self, x: seen.append(forward(self, x)) or seen[-1],
+        )
+        model(images())
+    assert [out.shape for out in seen] == 2 * [(BATCH, TOKENS, DIMS)]
