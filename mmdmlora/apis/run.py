@@ -7,11 +7,13 @@ import itertools
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 
 from mmdmlora.engine.compiling import prepare_compile
 from mmdmlora.engine.console import build_runner
 from mmdmlora.engine.export import save_merged
+from mmdmlora.engine.freed_memory import keep_freed_memory
 from mmdmlora.engine.hooks import SummaryHook
 from mmdmlora.engine.launch import (
     check_amp,
@@ -75,7 +77,8 @@ def prepare(config: Config) -> Config:
     :class:`~mmdmlora.engine.CompileHook`, so that stock configs can be used too, expands
     ``~`` in every path and adapts the launch to the machine. For the whole process
     it replaces mmengine's checkpoint loaders: see
-    :func:`~mmdmlora.io.schemes.install_safe_loaders`. A test is prepared by
+    :func:`~mmdmlora.io.schemes.install_safe_loaders`, and on a CPU it keeps freed memory:
+    see :func:`~mmdmlora.engine.keep_freed_memory`. A test is prepared by
     :func:`prepare_test`.
 
     Returns:
@@ -88,6 +91,8 @@ def prepare(config: Config) -> Config:
             without a GPU, or the run is shorter than its warm-up.
     """
     install_safe_loaders()
+    if get_device() == 'cpu':
+        keep_freed_memory()
     expand_home(config._cfg_dict)
     if config.get('work_dir'):
         check_writable(config.work_dir, 'Name another folder with --work-dir.')

@@ -4,6 +4,7 @@ import mmdmlora.registry  # noqa: F401, loads mmpretrain before others do
 
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .export import save_merged, stock_config
+from .freed_memory import keep_freed_memory
 from .hooks import (
     AccumulatedGradientsHook,
     AdapterMonitorHook,
@@ -56,6 +57,7 @@ __all__ = [
     'check_amp',
     'drop_invalid_worker_options',
     'epoch_worker_init_fn',
+    'keep_freed_memory',
     'prepare_distributed',
     'required_hooks',
     'save_merged',
