@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from mmdmlora.models.class_token import find_vits
 from mmdmlora.models.construction import build_backbone
+from mmdmlora.models.trained_vit import find_vits
 from mmdmlora.registry import MODELS
 
 SIZE = 32

@@ -10,7 +10,6 @@ import torch
 from mmpretrain.models.backbones import VisionTransformer
 from torch import Tensor, nn
 
-from .class_token import find_vits, only_class_tokens
 from .frozen_dtype import (
     FROZEN_DTYPES,
     cast_by_autocast,
@@ -18,6 +17,7 @@ from .frozen_dtype import (
     in_autocast,
 )
 from .trained_state import TrainedState
+from .trained_vit import find_vits, trained_form
 
 # Of one class: a run's batches and prunings, and other models of the same process.
 RECOMPILE_LIMIT = 64
@@ -100,7 +100,7 @@ class Execution(TrainedState):
     def _run(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         if not self.training or torch.compiler.is_compiling():
             return self._as_forward(self.module)(*args, **kwargs)
-        with only_class_tokens(self._vits):
+        with trained_form(self._vits):
             if self._compiled is None:
                 return self._as_forward(self.module)(*args, **kwargs)
             with torch._dynamo.config.patch(recompile_limit=RECOMPILE_LIMIT):

@@ -1,4 +1,4 @@
-"""The last layer of a ViT of which only the class token is read."""
+"""A ViT as training runs it."""
 
 import copy
 from contextlib import nullcontext
@@ -8,6 +8,7 @@ import torch
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -62,15 +63,25 @@ def step(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def all_tokens(monkeypatch):
-    """Lets the last layer compute all tokens while it is called."""
+def as_stock(monkeypatch):
+    """A step as mmpretrain's own layers take it."""
 
     def run(model: nn.Module) -> dict[str, torch.Tensor]:
         with monkeypatch.context() as patch:
-            patch.setattr(execution, 'only_class_tokens', lambda vits: nullcontext())
+            patch.setattr(execution, 'trained_form', lambda vits: nullcontext())
             return step(model)
 
     return run
+
+
+class ListedOperations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 def flops(model: nn.Module, run=step) -> int:
@@ -97,17 +108,29 @@ FORMS = dict(
         *((method, form) for method in ('lora', 'sample', 'deep') for form in FORMS),
     ],
 )
-def test_outputs_and_gradients_are_equal(method, form, all_tokens):
+def test_outputs_and_gradients_are_equal(method, form, as_stock):
     vit = FORMS[form] if form else {}
     model = build(method, **vit)
-    expected = all_tokens(copy.deepcopy(model))
+    expected = as_stock(copy.deepcopy(model))
     got = step(model)
     assert got.keys() == expected.keys()
     assert len(got) > 1 or method == 'linear'
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_only_the_class_token_is_computed(all_tokens):
+def test_backward_puts_qkv_together_at_once(as_stock):
+    model = build(out_type='raw')
+
+    def zero_tensors(run) -> int:
+        with ListedOperations() as listed:
+            run(model)
+        return listed.names.count('aten.select_backward.default')
+
+    assert zero_tensors(step) == 0
+    assert zero_tensors(as_stock) == 3 * len(model.module.layers)
+
+
+def test_only_the_class_token_is_computed(as_stock):
     """Linear probing has no backward: the forward's difference is known."""
     model = build('linear')
     queries = []
@@ -118,15 +141,15 @@ def test_only_the_class_token_is_computed(all_tokens):
         return scaled_dot_product_attention(q, k, v, **options)
 
     attention.scaled_dot_product_attention = look
-    assert flops(model, all_tokens) - flops(model) == SPARED
+    assert flops(model, as_stock) - flops(model) == SPARED
     assert [shape[2] for shape in queries] == [TOKENS, 1]
 
 
 @pytest.mark.parametrize('method', ['lora', 'sample', 'deep'])
-def test_a_step_is_spared_twice_as_much(method, all_tokens):
+def test_a_step_is_spared_twice_as_much(method, as_stock):
     """Backward needs at least the gradients of what forward computes."""
     model = build(method)
-    assert flops(copy.deepcopy(model), all_tokens) - flops(model) >= 2 * SPARED
+    assert flops(copy.deepcopy(model), as_stock) - flops(model) >= 2 * SPARED
 
 
 @pytest.mark.parametrize(
@@ -139,9 +162,9 @@ def test_a_step_is_spared_twice_as_much(method, all_tokens):
         dict(out_indices=0),
     ],
 )
-def test_what_reads_other_tokens_gets_them(vit, all_tokens):
+def test_what_reads_other_tokens_gets_them(vit, as_stock):
     model = build(**vit)
-    expected = all_tokens(copy.deepcopy(model))
+    expected = as_stock(copy.deepcopy(model))
     got = step(model)
     assert got.keys() == expected.keys()
     for name, value in got.items():
@@ -152,7 +175,7 @@ def test_what_reads_other_tokens_gets_them(vit, all_tokens):
     'place', ['layers.1', 'layers.1.attn', 'layers.1.ffn', 'layers.1.ln2', 'ln1']
 )
 @pytest.mark.parametrize('kind', ['forward', 'forward_pre', 'full_backward'])
-def test_a_hook_sees_all_tokens(place, kind):
+def test_a_hook_sees_as_stock(place, kind):
     model, shapes = build(), []
 
     def look(module, *values):
@@ -184,7 +207,7 @@ def test_a_replaced_forward_is_run(place):
     assert calls == [(BATCH, TOKENS, DIMS)]
 
 
-def test_a_vit_inside_of_a_classifier(all_tokens):
+def test_a_vit_inside_of_a_classifier(as_stock):
     torch.manual_seed(0)
     head = dict(type='mmpretrain.VisionTransformerClsHead', num_classes=3)
     classifier = dict(
@@ -193,7 +216,7 @@ def test_a_vit_inside_of_a_classifier(all_tokens):
         head=dict(head, in_channels=DIMS),
     )
     model = MODELS.build(dict(type='mmdmlora.LoRAModel', module=classifier)).double()
-    expected = flops(copy.deepcopy(model.train()), all_tokens)
+    expected = flops(copy.deepcopy(model.train()), as_stock)
     assert expected - flops(model) >= 2 * SPARED
 
 

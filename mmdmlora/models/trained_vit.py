@@ -1,0 +1,124 @@
+"""mmpretrain's ViT as training runs it: with nothing computed that nobody reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
+from mmpretrain.models.utils import MultiheadAttention
+from torch import Tensor, nn
+
+from .layers.prompts import Prompts
+
+
+class TrainedAttention(MultiheadAttention):
+    """The same attention, whose backward puts q, k and v together in one operation.
+
+    The original selects each of them, so that backward fills three tensors of the size of
+    qkv with zeros and adds them.
+
+    Shape:
+        - x: ``(B, N, C)``.
+        - output: ``(B, Q, C)``, for the first Q tokens as queries; all by default.
+    """
+
+    def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+        attended = self.scaled_dot_product_attention(
+            q[:, :, :queries], k, v, dropout_p=self.attn_drop if self.training else 0.0
+        )
+        out = self.proj(attended.transpose(1, 2).flatten(2))
+        return self.out_drop(self.gamma1(self.proj_drop(out)))
+
+
+class ClassTokenLayer(TransformerEncoderLayer):
+    """A layer that gives the first of its tokens only.
+
+    All tokens have keys and values there. Queries, the output projection and the MLP
+    are computed for the first one.
+
+    Shape:
+        - x: ``(B, N, C)``.
+        - output: ``(B, 1, C)``, what the original gives for the first token, up to
+          rounding.
+    """
+
+    attn: TrainedAttention
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, :1] + self.attn(self.ln1(x), queries=1)
+        return self.ffn(self.ln2(x), identity=x)
+
+
+def find_vits(backbone: nn.Module) -> list[VisionTransformer]:
+    """mmpretrain's ViTs in a network, those of subclasses left out."""
+    return [m for m in backbone.modules() if type(m) is VisionTransformer]
+
+
+@contextmanager
+def trained_form(vits: Iterable[VisionTransformer]) -> Iterator[None]:
+    """Let ViTs run inside as :class:`TrainedAttention` and :class:`ClassTokenLayer` do.
+
+    Outputs and gradients are the same bit for bit; where the last layer computes the
+    class token only, up to rounding. It does where nothing but that token is read and no
+    hook could see the others. Layers that aren't mmpretrain's own stay as they are.
+
+    Args:
+        vits: See :func:`find_vits`.
+    """
+    changed: list[tuple[nn.Module, type]] = []
+
+    def change(module: nn.Module, form: type) -> None:
+        changed.append((module, type(module)))
+        module.__class__ = form
+
+    try:
+        for vit in vits:
+            reads_class_token = _reads_class_token(vit)
+            for layer in vit.layers:
+                if _has_own_attention(layer):
+                    change(layer.attn, TrainedAttention)
+            if reads_class_token:
+                change(vit.layers[-1], ClassTokenLayer)
+        yield
+    finally:
+        for module, original in changed:
+            module.__class__ = original
+
+
+def _reads_class_token(vit: VisionTransformer) -> bool:
+    """Whether all that anybody sees of the last layer's output is the class token."""
+    last = vit.layers[-1]
+    return (
+        vit.out_type == 'cls_token'
+        and list(vit.out_indices) == [len(vit.layers) - 1]
+        and _is_own(last, TransformerEncoderLayer)
+        and _has_own_attention(last)
+        and not any(map(_is_hooked, last.modules()))
+        and not (vit.final_norm and _is_hooked(vit.ln1))
+    )
+
+
+def _has_own_attention(layer: nn.Module) -> bool:
+    attention: Any = getattr(layer, 'attn', None)
+    return _is_own(attention, MultiheadAttention) and not attention.v_shortcut
+
+
+def _is_own(module: Any, of_class: type) -> bool:
+    """Whether a module is of a class and runs that one's forward."""
+    return type(module) is of_class and 'forward' not in vars(module)
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether anything but prompts may see its tokens."""
+    hooks = (
+        *module._forward_pre_hooks.values(),
+        *module._forward_hooks.values(),
+        *module._backward_pre_hooks.values(),
+        *module._backward_hooks.values(),
+    )
+    return any(not isinstance(getattr(h, '__self__', None), Prompts) for h in hooks)
