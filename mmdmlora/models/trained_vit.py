@@ -70,24 +70,22 @@ def trained_form(vits: Iterable[VisionTransformer]) -> Iterator[None]:
     Args:
         vits: See :func:`find_vits`.
     """
-    changed: list[tuple[nn.Module, type]] = []
-
-    def change(module: nn.Module, form: type) -> None:
-        changed.append((module, type(module)))
-        module.__class__ = form
-
+    vits = list(vits)
+    last = [vit.layers[-1] for vit in vits if _reads_class_token(vit)]
+    layers = (layer for vit in vits for layer in vit.layers)
+    attentions = [layer.attn for layer in layers if _has_own_attention(layer)]
+    _set_class(attentions, TrainedAttention)
+    _set_class(last, ClassTokenLayer)
     try:
-        for vit in vits:
-            reads_class_token = _reads_class_token(vit)
-            for layer in vit.layers:
-                if _has_own_attention(layer):
-                    change(layer.attn, TrainedAttention)
-            if reads_class_token:
-                change(vit.layers[-1], ClassTokenLayer)
         yield
     finally:
-        for module, original in changed:
-            module.__class__ = original
+        _set_class(attentions, MultiheadAttention)
+        _set_class(last, TransformerEncoderLayer)
+
+
+def _set_class(modules: list[nn.Module], form: type) -> None:
+    for module in modules:
+        module.__class__ = form
 
 
 def _reads_class_token(vit: VisionTransformer) -> bool:
