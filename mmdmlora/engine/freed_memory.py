@@ -16,9 +16,10 @@ def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees, for what it allocates next.
 
     On a CPU each step allocates its tensors anew. glibc returns what a step has freed to
-    the system, which gives it out again page by page, filled with zeros: 2,000 page
-    faults a step of the embedded backbone, a tenth of its time and more. Kept memory
-    costs nothing then; the process holds as much as its largest step until it ends.
+    the system, which gives it out again page by page, filled with zeros: 2,500 page
+    faults a step of the embedded backbone, about a tenth of its time, see
+    docs/performance.md. Kept memory costs nothing then; the process holds as much as its
+    largest step until it ends.
 
     Returns:
         bool: Whether glibc was told so. False with another C library, and where the
