@@ -12,9 +12,14 @@ FLAGS = ('with_cp', 'use_checkpoint', 'grad_checkpointing', 'gradient_checkpoint
 
 
 def repeats_layers(backbone: nn.Module) -> bool:
-    """Whether it has activation checkpointing or reversible layers switched on."""
+    """Whether it has activation checkpointing or reversible layers switched on.
+
+    A forward of a module's own counts: mmengine's ``activation_checkpointing`` gives
+    modules one.
+    """
     return any(
         any(vars(module).get(flag) for flag in FLAGS)
+        or 'forward' in vars(module)
         or (isinstance(module, RevVisionTransformer) and not module.no_custom_backward)
         for module in backbone.modules()
     )

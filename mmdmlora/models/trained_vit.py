@@ -54,6 +54,13 @@ class ClassTokenLayer(TransformerEncoderLayer):
         return self.ffn(self.ln2(x), identity=x)
 
 
+# What is replaced: a forward that someone else has put in its place is run as it is.
+FORWARDS = {
+    kind: kind.forward
+    for kind in (VisionTransformer, TransformerEncoderLayer, MultiheadAttention)
+}
+
+
 def find_vits(backbone: nn.Module) -> list[VisionTransformer]:
     """mmpretrain's ViTs in a network, those of subclasses left out."""
     return [m for m in backbone.modules() if type(m) is VisionTransformer]
@@ -65,15 +72,16 @@ def trained_form(vits: Iterable[VisionTransformer]) -> Iterator[None]:
 
     Outputs and gradients are the same bit for bit; where the last layer computes the
     class token only, up to rounding. It does where nothing but that token is read and no
-    hook could see the others. Layers that aren't mmpretrain's own stay as they are.
+    hook could see the others. What runs a forward that isn't mmpretrain's own, such as
+    one with activation checkpointing, stays as it is.
 
     Args:
         vits: See :func:`find_vits`.
     """
-    vits = list(vits)
+    vits = [vit for vit in vits if _is_stock(vit, VisionTransformer)]
+    layers = [layer for vit in vits for layer in vit.layers if _is_stock_layer(layer)]
+    attentions = [layer.attn for layer in layers]
     last = [vit.layers[-1] for vit in vits if _reads_class_token(vit)]
-    layers = (layer for vit in vits for layer in vit.layers)
-    attentions = [layer.attn for layer in layers if _has_own_attention(layer)]
     _set_class(attentions, TrainedAttention)
     _set_class(last, ClassTokenLayer)
     try:
@@ -83,7 +91,7 @@ def trained_form(vits: Iterable[VisionTransformer]) -> Iterator[None]:
         _set_class(last, TransformerEncoderLayer)
 
 
-def _set_class(modules: list[nn.Module], form: type) -> None:
+def _set_class(modules: Iterable[nn.Module], form: type) -> None:
     for module in modules:
         module.__class__ = form
 
@@ -94,21 +102,28 @@ def _reads_class_token(vit: VisionTransformer) -> bool:
     return (
         vit.out_type == 'cls_token'
         and list(vit.out_indices) == [len(vit.layers) - 1]
-        and _is_own(last, TransformerEncoderLayer)
-        and _has_own_attention(last)
+        and '_format_output' not in vars(vit)
+        and _is_stock_layer(last)
         and not any(map(_is_hooked, last.modules()))
         and not (vit.final_norm and _is_hooked(vit.ln1))
     )
 
 
-def _has_own_attention(layer: nn.Module) -> bool:
-    attention: Any = getattr(layer, 'attn', None)
-    return _is_own(attention, MultiheadAttention) and not attention.v_shortcut
+def _is_stock_layer(layer: Any) -> bool:
+    return (
+        _is_stock(layer, TransformerEncoderLayer)
+        and _is_stock(layer.attn, MultiheadAttention)
+        and not layer.attn.v_shortcut
+    )
 
 
-def _is_own(module: Any, of_class: type) -> bool:
-    """Whether a module is of a class and runs that one's forward."""
-    return type(module) is of_class and 'forward' not in vars(module)
+def _is_stock(module: Any, kind: Any) -> bool:
+    """Whether a module is of a class and runs the forward that mmpretrain gave it."""
+    return (
+        type(module) is kind
+        and 'forward' not in vars(module)
+        and kind.forward is FORWARDS[kind]
+    )
 
 
 def _is_hooked(module: nn.Module) -> bool:

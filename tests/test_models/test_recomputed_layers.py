@@ -4,10 +4,12 @@ import copy
 
 import pytest
 import torch
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 
 from mmdmlora.registry import MODELS
 from tests.sweep.attempt import randomize
 from tests.sweep.mmpretrain import MMPRETRAIN
+from tests.tiny import images, wrapped
 
 # The option that switches repeating on, its two values, and where there are adapters.
 REPEATING = dict(
@@ -55,3 +57,19 @@ def test_gradients_are_those_without_repeating(name, method, options):
         if got is not None:
             scale = gradient.abs().max()
             assert (got - gradient).abs().max() <= 1e-3 * scale
+
+
+@pytest.mark.parametrize('places', [['layers.0'], ['layers.0', 'layers.1'], ['']])
+def test_mmengines_activation_checkpointing(places):
+    """It replaces the forwards of modules that a config names."""
+    model = wrapped('LoRAModel', rank=2)
+    randomize(model, torch.Generator().manual_seed(0))
+    expected = gradients_of(copy.deepcopy(model))
+    names = [f'module.{place}'.rstrip('.') for place in places]
+    turn_on_activation_checkpointing(model, names)
+    torch.testing.assert_close(gradients_of(model), expected)
+
+
+def gradients_of(model):
+    model.train()(images())[-1].sin().sum().backward()
+    return [parameter.grad for parameter in model.trainable_parameters()]

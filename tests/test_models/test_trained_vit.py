@@ -5,14 +5,17 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
+from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
+from mmpretrain.models.utils import MultiheadAttention
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmdmlora.models import execution
+from mmdmlora.models.trained_vit import FORWARDS
 from mmdmlora.registry import MODELS
 
 DIMS, HIDDEN, TOKENS, BATCH = 8, 16, 5, 2
@@ -191,20 +194,38 @@ def test_a_hook_sees_as_stock(place, kind):
     assert len(shapes) == 1
 
 
-@pytest.mark.parametrize('place', ['layers.1', 'layers.1.attn'])
-def test_a_replaced_forward_is_run(place):
-    """As mmengine's activation checkpointing replaces it."""
-    model, calls = build(), []
-    module = model.module.get_submodule(place)
-    forward = module.forward
-
-    def checkpointed(x):
-        calls.append(x.shape)
-        return checkpoint(forward, x, use_reentrant=False)
-
-    module.forward = checkpointed
+@pytest.mark.parametrize('place', ['layers.1', 'layers.1.attn', 'layers.0', ''])
+def test_activation_checkpointing(place, as_stock):
+    """mmengine replaces forwards, which backward repeats once the form has ended."""
+    model = build()
+    expected = as_stock(copy.deepcopy(model))
+    name = f'module.{place}'.rstrip('.')
+    turn_on_activation_checkpointing(model, [name])
+    model.train()
+    torch.testing.assert_close(step(model), expected, rtol=1e-10, atol=1e-12)
+    seen = []
+    module = model.get_submodule(name)
+    module.register_forward_hook(lambda module, args, out: seen.append(type(module)))
     step(model)
-    assert calls == [(BATCH, TOKENS, DIMS)]
+    stock = (VisionTransformer, TransformerEncoderLayer, MultiheadAttention)
+    assert seen and set(seen) <= set(stock)
+
+
+@pytest.mark.parametrize('kind', FORWARDS)
+def test_a_class_with_another_forward_is_left_alone(kind, monkeypatch, as_stock):
+    """As one that writes attention maps down would be given."""
+    model, calls = build(), []
+    expected = as_stock(copy.deepcopy(model))
+
+    def forward(self, x):
+        calls.append(x.shape)
+        return FORWARDS[kind](self, x)
+
+    monkeypatch.setattr(kind, 'forward', forward)
+    got = step(model)
+    assert len(calls) == (1 if kind is VisionTransformer else len(model.module.layers))
+    for name, value in got.items():
+        assert torch.equal(value, expected[name]), name
 
 
 def test_a_vit_inside_of_a_classifier(as_stock):
