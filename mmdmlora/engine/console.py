@@ -14,6 +14,8 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
+from .formatted_config import FormattedOnce
+
 WIDTH = 100
 BAR_WIDTH = 40
 SECONDS_BETWEEN_BARS = 0.1
@@ -132,7 +134,8 @@ class ConciseRunner(Runner):
 def build_runner(config: Config) -> Runner:
     """Build the Runner of a config, with a concise console if ``console`` is a hook."""
     is_concise = config.get('default_hooks', {}).get('console') is not None
-    return (ConciseRunner if is_concise else Runner).from_cfg(config)
+    runner = ConciseRunner if is_concise else Runner
+    return runner.from_cfg(FormattedOnce.of(config))
 
 
 def use_log_format(config: Config, name: str) -> None:
