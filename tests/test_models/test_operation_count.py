@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmdmlora.apis.benchmark.steps import OperationCount
 from mmdmlora.registry import MODELS
 
 VIT = dict(
@@ -16,18 +16,6 @@ VIT = dict(
     patch_size=16,
 )
 STOCK = dict(type='mmpretrain.LoRAModel', rank=8, alpha=8, targets=[dict(type='.*qkv')])
-
-
-class OperationCount(TorchDispatchMode):
-    """Counts the operations that PyTorch dispatches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += 1
-        return func(*args, **(kwargs or {}))
 
 
 def build(config: dict) -> nn.Module:

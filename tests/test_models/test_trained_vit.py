@@ -11,9 +11,9 @@ from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLay
 from mmpretrain.models.utils import MultiheadAttention
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmdmlora.apis.benchmark.steps import OperationCount
 from mmdmlora.models import execution
 from mmdmlora.models.trained_vit import FORWARDS
 from mmdmlora.registry import MODELS
@@ -77,16 +77,6 @@ def as_stock(monkeypatch):
     return run
 
 
-class ListedOperations(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.append(str(func))
-        return func(*args, **(kwargs or {}))
-
-
 def flops(model: nn.Module, run=step) -> int:
     with FlopCounterMode(display=False) as counter:
         run(model)
@@ -125,9 +115,9 @@ def test_backward_puts_qkv_together_at_once(as_stock):
     model = build(out_type='raw')
 
     def zero_tensors(run) -> int:
-        with ListedOperations() as listed:
+        with OperationCount() as counted:
             run(model)
-        return listed.names.count('aten.select_backward.default')
+        return counted.by_name['aten.select_backward.default']
 
     assert zero_tensors(step) == 0
     assert zero_tensors(as_stock) == 3 * len(model.module.layers)
@@ -178,7 +168,7 @@ def test_what_reads_other_tokens_gets_them(vit, as_stock):
     'place', ['layers.1', 'layers.1.attn', 'layers.1.ffn', 'layers.1.ln2', 'ln1']
 )
 @pytest.mark.parametrize('kind', ['forward', 'forward_pre', 'full_backward'])
-def test_a_hook_sees_as_stock(place, kind):
+def test_a_hook_sees_all_tokens(place, kind):
     model, shapes = build(), []
 
     def look(module, *values):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import Any
@@ -23,16 +24,25 @@ def default_device() -> str:
 
 
 class OperationCount(TorchDispatchMode):
-    """Counts the operations that PyTorch dispatches inside this context."""
+    """Counts the operations that PyTorch dispatches inside this context.
+
+    Attributes:
+        by_name (Counter[str]): How often each was, such as ``aten.mm.default``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.by_name: Counter[str] = Counter()
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return self.by_name.total()
 
     def __torch_dispatch__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        self.count += 1
+        self.by_name[str(func)] += 1
         return func(*args, **(kwargs or {}))
 
 
