@@ -2,10 +2,10 @@ r"""The input of a layer, from what the layer norm before it keeps for backward.
 
 A layer norm keeps its input h, the mean :math:`\mu` and :math:`\rho = 1 / \sigma` of each
 row. An adapter behind it needs :math:`x = w \odot \rho (h - \mu) + b` for the gradient of
-its down matrix, a product with few columns :math:`Z`. That product needs no x:
+its down matrix, a product with few rows :math:`Z`. That product needs no x:
 
 .. math::
-    Z^\top x = \bigl((\rho Z)^\top h - (\rho Z)^\top \mu\bigr) \odot w + (Z^\top 1) b^\top
+    Z x = \bigl((Z \odot \rho^\top) h - (Z \odot \rho^\top) \mu\bigr) \odot w + (Z 1) b^\top
 
 So x, as large as h, isn't kept.
 """
@@ -51,11 +51,11 @@ def _is_checkpointed() -> bool:
 
 
 def product_with_input(node: Any, z: Tensor) -> Tensor:
-    r"""The product :math:`Z^\top x` with the output x of a layer norm.
+    r"""The product :math:`Z x` with the output x of a layer norm.
 
     Args:
         node: Of the norm, see :func:`kept_norm`. It must not have run backward.
-        z: ``(N, k)``, for the N rows of x.
+        z: ``(k, N)``, for the N rows of x.
 
     Returns:
         Tensor: ``(k, features)``, in the type of x.
@@ -71,8 +71,8 @@ def product_with_input(node: Any, z: Tensor) -> Tensor:
         variance = (h - mean).square().mean(1, keepdim=True)
         eps = (inverse.pow(-2) - variance).detach()
         inverse = (variance + eps).rsqrt()
-    scaled = (z * inverse).t()
+    scaled = z * inverse.t()
     product = scaled @ h - scaled @ mean
     if weight is not None:
         product = product * weight
-    return product if bias is None else torch.addr(product, z.sum(0), bias)
+    return product if bias is None else torch.addr(product, z.sum(1), bias)

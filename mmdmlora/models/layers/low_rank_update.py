@@ -115,13 +115,18 @@ def route(z: Tensor, routing: Routing, rank: int) -> Tensor:
     """
     images, updates, branches = routing.down.shape
     down, up = (mask[:, None, :, :, None] for mask in routing)
-    z = z.view(images, -1, updates, branches, rank)
+    z = z.reshape(images, -1, updates, branches, rank)
     chosen = (z * down).sum(3, keepdim=True)
     return (chosen * up).view(-1, updates * branches * rank)
 
 
 class _LowRankUpdate(Function):
-    """See :func:`add_low_rank`; written out so that each product is done once."""
+    """See :func:`add_low_rank`; written out so that each product is done once.
+
+    Hidden features are kept as ``(P r, N)``, so that the narrow matrix stands on the left of
+    each product over N or out: on a CPU the transposed product takes up to five times
+    as long, see docs/performance.md.
+    """
 
     @staticmethod
     def forward(
@@ -137,15 +142,16 @@ class _LowRankUpdate(Function):
     ) -> Tensor:
         downs, ups, scales = _groups(matrices, len(rows), branches)
         widths = [branches * group[0].shape[0] for group in downs]
-        z = x @ _joined([a for group in downs for a in group], 0).t()
+        z = _joined([a for group in downs for a in group], 0) @ x.t()
         if down_mask is not None and up_mask is not None:
-            z = route(z, Routing(down_mask, up_mask), downs[0][0].shape[0])
+            routing = Routing(down_mask, up_mask)
+            z = route(z.t(), routing, downs[0][0].shape[0]).t()
         out = y.clone()
-        for p, (part, hidden) in enumerate(zip(rows, z.split(widths, 1), strict=True)):
+        for p, (part, hidden) in enumerate(zip(rows, z.split(widths), strict=True)):
             up, factor = _joined(ups[p], 1), part.scale
             if scales:
                 up, factor = up * scales[p], 1.0
-            out[:, part.start : part.stop].addmm_(hidden, up.t(), alpha=factor)
+            out[:, part.start : part.stop].addmm_(hidden.t(), up.t(), alpha=factor)
         ctx.rows, ctx.branches = rows, branches
         ctx.down_mask, ctx.up_mask = down_mask, up_mask
         ctx.norm = norm
@@ -160,24 +166,23 @@ class _LowRankUpdate(Function):
         grad_hidden: list[Tensor] = []
         grad_ups: list[Tensor] = []
         grad_scales: list[Tensor] = []
-        for p, (part, hidden) in enumerate(
-            zip(ctx.rows, z.split(widths, 1), strict=True)
-        ):
+        for p, (part, hidden) in enumerate(zip(ctx.rows, z.split(widths), strict=True)):
             up, factor = _joined(ups[p], 1), scales[p] if scales else part.scale
             grad_part = grad[:, part.start : part.stop]
-            grad_up = grad_part.t() @ hidden
+            grad_up = (hidden @ grad_part).t()
             if scales:
                 grad_scales.append((grad_up * up).sum())
             if scales or part.scale != 1:
                 grad_up, up = grad_up * factor, up * factor
             grad_ups += _parted(grad_up, ctx.branches, 1)
-            grad_hidden.append(grad_part @ up)
-        dz = _joined(grad_hidden, 1)
+            grad_hidden.append(up.t() @ grad_part.t())
+        dz = _joined(grad_hidden, 0)
         if ctx.down_mask is not None:
-            dz = route(dz, Routing(ctx.up_mask, ctx.down_mask), downs[0][0].shape[0])
+            routing = Routing(ctx.up_mask, ctx.down_mask)
+            dz = route(dz.t(), routing, downs[0][0].shape[0]).t()
         joined = _joined([a for group in downs for a in group], 0)
-        grad_x = dz @ joined if ctx.needs_input_grad[6] else None
-        grad_down = dz.t() @ x if ctx.norm is None else product_with_input(ctx.norm, dz)
+        grad_x = dz.t() @ joined if ctx.needs_input_grad[6] else None
+        grad_down = dz @ x if ctx.norm is None else product_with_input(ctx.norm, dz)
         grad_downs = [
             grad_branch
             for group in grad_down.to(dz.dtype).split(widths, 0)
