@@ -14,6 +14,7 @@ from mmdmlora.engine.compiling import prepare_compile
 from mmdmlora.engine.console import build_runner
 from mmdmlora.engine.export import save_merged
 from mmdmlora.engine.freed_memory import keep_freed_memory
+from mmdmlora.engine.garbage import existing_objects_frozen
 from mmdmlora.engine.hooks import SummaryHook
 from mmdmlora.engine.launch import (
     check_amp,
@@ -173,7 +174,7 @@ def train(config: Config) -> dict:
             nothing of ``load_from`` fits.
     """
     prepare(config)
-    with restored_determinism(), tf32(config):
+    with existing_objects_frozen(), restored_determinism(), tf32(config):
         runner = build_runner(_named_apart(config))
         check_steps(runner)
         if config.get('load_from') and not config.get('resume'):
@@ -209,9 +210,9 @@ def test(config: Config, checkpoint: str) -> dict[str, float]:
         ValueError: See :func:`prepare`, or if the checkpoint doesn't hold everything
             that the config trains.
     """
-    runner = build_runner(prepare_test(config, checkpoint))
-    check_complete(unwrapped(runner.model), checkpoint)
-    with tf32(config):
+    with existing_objects_frozen(), tf32(config):
+        runner = build_runner(prepare_test(config, checkpoint))
+        check_complete(unwrapped(runner.model), checkpoint)
         return runner.test()
 
 

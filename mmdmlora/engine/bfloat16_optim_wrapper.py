@@ -10,9 +10,9 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from mmdmlora.models.cpu_attention import CPUAttention
+from mmdmlora.models.execution import Execution
 from mmdmlora.registry import OPTIM_WRAPPERS
-
-from .cpu_attention import CPUAttention
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -29,7 +29,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     Note:
         State: as mmengine's. On a CPU attention is computed as in
-        :class:`~mmdmlora.engine.cpu_attention.CPUAttention`. A CPU gains only if it
+        :class:`~mmdmlora.models.cpu_attention.attention`. A CPU gains only if it
         multiplies bfloat16 matrices in hardware (AMX or AVX-512 BF16), see
         :func:`has_fast_bfloat16`.
     """
@@ -37,22 +37,23 @@ class BFloat16OptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         device = torch.device(get_device()).type
-        with super().optim_context(model), training_autocast(device):
+        with super().optim_context(model), training_autocast(device, model):
             yield
 
 
 @contextmanager
-def training_autocast(device: str) -> Iterator[None]:
+def training_autocast(device: str, model: nn.Module) -> Iterator[None]:
     """Autocast to bfloat16 as training uses it.
 
-    On a CPU attention is computed otherwise than by PyTorch 2.14, whose backward in
-    bfloat16 takes longer than in float32 there, see
-    :class:`~mmdmlora.engine.cpu_attention.CPUAttention` and docs/performance.md.
+    On a CPU attention is that of :func:`~mmdmlora.models.cpu_attention.attention`. The
+    package's wrappers have it by themselves, other models here.
 
     Args:
         device: The type of the device, ``cpu`` or ``cuda``.
+        model: What runs inside.
     """
-    attention = CPUAttention() if device == 'cpu' else nullcontext()
+    is_plain = not any(isinstance(module, Execution) for module in model.modules())
+    attention = CPUAttention() if device == 'cpu' and is_plain else nullcontext()
     with torch.autocast(device, torch.bfloat16), attention:
         yield
 

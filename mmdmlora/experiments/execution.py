@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import json
 import platform
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -93,18 +91,11 @@ def execute(run: Run, folder: Path, threads: int = 1) -> dict[str, Any]:
     with _alone(folder / 'lock'):
         if not result.is_file():
             torch.set_num_threads(threads)
-            _set_imports_apart()
             summary = train(_config(run, folder))
             record = _record(run, summary)
             with atomic_write(result) as stream:
                 stream.write(json.dumps(record).encode())
     return json.loads(result.read_text())
-
-
-@cache
-def _set_imports_apart() -> None:
-    """mmengine collects garbage for each data set: not all modules, in each run."""
-    gc.freeze()
 
 
 def _config(run: Run, folder: Path) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from mmpretrain.models.backbones import VisionTransformer
 from torch import Tensor, nn
 
+from .cpu_attention import CPUAttention
 from .frozen_dtype import (
     FROZEN_DTYPES,
     cast_by_autocast,
@@ -17,7 +19,7 @@ from .frozen_dtype import (
     in_autocast,
 )
 from .trained_state import TrainedState
-from .trained_vit import find_vits, trained_form
+from .trained_vit import find_vits, has_trained_form, trained_form
 
 # Of one class: a run's batches and prunings, and other models of the same process.
 RECOMPILE_LIMIT = 64
@@ -25,6 +27,10 @@ RECOMPILE_LIMIT = 64
 
 class Execution(TrainedState):
     """A module that runs a backbone, under autocast and compiled if it is asked to.
+
+    In training on a CPU, attention in bfloat16 is that of
+    :func:`~mmdmlora.models.cpu_attention.attention`, since the backward of PyTorch 2.14's
+    takes longer than in single precision there.
 
     Attributes:
         frozen_dtype (str | None): The type that frozen weights are kept in, see
@@ -98,13 +104,24 @@ class Execution(TrainedState):
         object.__setattr__(self, '_compiled', compiled)
 
     def _run(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        if not self.training or torch.compiler.is_compiling():
+        if not self.training:
             return self._as_forward(self.module)(*args, **kwargs)
-        with trained_form(self._vits):
+        if torch.compiler.is_compiling():
+            with self._attention():
+                return self._as_forward(self.module)(*args, **kwargs)
+        with trained_form(self._vits), self._attention():
             if self._compiled is None:
                 return self._as_forward(self.module)(*args, **kwargs)
             with torch._dynamo.config.patch(recompile_limit=RECOMPILE_LIMIT):
                 return self._as_forward(self._compiled)(*args, **kwargs)
+
+    def _attention(self) -> AbstractContextManager:
+        """What makes attention in bfloat16 fast on a CPU, where the network doesn't."""
+        device = next(self.module.parameters()).device.type
+        is_autocast = self.frozen_dtype is not None or torch.is_autocast_enabled(device)
+        if device != 'cpu' or not is_autocast or has_trained_form(self.module):
+            return nullcontext()
+        return CPUAttention()
 
     def train(self, mode: bool = True) -> Execution:
         super().train(mode)

@@ -9,8 +9,10 @@ from typing import Any
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.models.utils import MultiheadAttention
-from torch import Tensor, nn
+from torch import Tensor, bfloat16, nn
+from torch.nn.functional import scaled_dot_product_attention
 
+from .cpu_attention import attention
 from .layers.prompts import Prompts
 
 
@@ -18,7 +20,8 @@ class TrainedAttention(MultiheadAttention):
     """The same attention, whose backward puts q, k and v together in one operation.
 
     The original selects each of them, so that backward fills three tensors of the size of
-    qkv with zeros and adds them.
+    qkv with zeros and adds them. In bfloat16 on a CPU attention is that of
+    :func:`~mmdmlora.models.cpu_attention.attention`.
 
     Shape:
         - x: ``(B, N, C)``.
@@ -28,7 +31,10 @@ class TrainedAttention(MultiheadAttention):
     def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
-        attended = self.scaled_dot_product_attention(
+        attend = self.scaled_dot_product_attention
+        if attend is scaled_dot_product_attention and _is_bfloat16_on_cpu(q):
+            attend = attention
+        attended = attend(
             q[:, :, :queries], k, v, dropout_p=self.attn_drop if self.training else 0.0
         )
         out = self.proj(attended.transpose(1, 2).flatten(2))
@@ -71,7 +77,7 @@ def trained_form(vits: Iterable[VisionTransformer]) -> Iterator[None]:
     """Let ViTs run inside as :class:`TrainedAttention` and :class:`ClassTokenLayer` do.
 
     Outputs and gradients are the same bit for bit; where the last layer computes the
-    class token only, up to rounding. It does where nothing but that token is read and no
+    class token only, and in bfloat16 on a CPU, up to rounding. It does where nothing but that token is read and no
     hook could see the others. What runs a forward that isn't mmpretrain's own, such as
     one with activation checkpointing, stays as it is.
 
@@ -89,6 +95,18 @@ def trained_form(vits: Iterable[VisionTransformer]) -> Iterator[None]:
     finally:
         _set_class(attentions, MultiheadAttention)
         _set_class(last, TransformerEncoderLayer)
+
+
+def has_trained_form(backbone: nn.Module) -> bool:
+    """Whether all attention of a network is :class:`TrainedAttention` now."""
+    return type(backbone) is VisionTransformer and all(
+        isinstance(layer, TransformerEncoderLayer) and type(layer.attn) is TrainedAttention
+        for layer in backbone.layers
+    )
+
+
+def _is_bfloat16_on_cpu(tensor: Tensor) -> bool:
+    return tensor.dtype == bfloat16 and tensor.device.type == 'cpu'
 
 
 def _set_class(modules: Iterable[nn.Module], form: type) -> None:

@@ -77,7 +77,8 @@ def test_a_resumed_run_is_equal(tmp_path):
 
 
 def test_other_devices_have_plain_autocast():
-    with training_autocast('cuda'):
+    model = torch.nn.Linear(1, 1)
+    with training_autocast('cuda', model):
         assert torch.overrides._len_torch_function_stack() == 0
-    with training_autocast('cpu'):
+    with training_autocast('cpu', model):
         assert torch.overrides._len_torch_function_stack() == 1

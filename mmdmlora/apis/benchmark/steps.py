@@ -192,7 +192,7 @@ class TrainingStep(ForwardStep):
 
     def _precision(self) -> AbstractContextManager:
         if self.dtype == torch.bfloat16 and self.model.training:
-            return training_autocast(self.device.type)
+            return training_autocast(self.device.type, self.model)
         return super()._precision()
 
     @torch.no_grad()

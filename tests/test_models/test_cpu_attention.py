@@ -1,11 +1,22 @@
 """Attention in bfloat16 on a CPU."""
 
+from contextlib import contextmanager
+
 import pytest
+import timm
 import torch
+from mmpretrain.models import VisionTransformer
 from torch.nn.functional import scaled_dot_product_attention
 
-from mmdmlora.engine.bfloat16_optim_wrapper import training_autocast
-from mmdmlora.engine.cpu_attention import CPUAttention, centered_attention, softmax
+import mmdmlora
+from mmdmlora.apis.benchmark.steps import OperationCount
+from mmdmlora.models.cpu_attention import CPUAttention, centered_attention, softmax
+
+
+@contextmanager
+def in_bfloat16():
+    with torch.autocast('cpu', torch.bfloat16), CPUAttention():
+        yield
 
 
 def with_gradients(function, tensors):
@@ -25,7 +36,7 @@ def test_attention_with_a_mask_is_computed_in_single_precision(kind):
     mask = masks[kind]
 
     def ours(*tensors):
-        with training_autocast('cpu'):
+        with in_bfloat16():
             return scaled_dot_product_attention(*tensors, attn_mask=mask)
 
     def single(*tensors):
@@ -50,7 +61,7 @@ def test_other_attention_is_computed_in_single_precision(keys, options):
     torch.manual_seed(0)
     q = torch.randn(1, 2, 5, 4).bfloat16()
     k, v = (torch.randn(1, 2, keys, 4).bfloat16() for _ in 'kv')
-    with training_autocast('cpu'):
+    with in_bfloat16():
         got = scaled_dot_product_attention(q, k, v, **options)
     exact = scaled_dot_product_attention(q.float(), k.float(), v.float(), **options)
     assert torch.equal(got, exact.bfloat16())
@@ -59,14 +70,14 @@ def test_other_attention_is_computed_in_single_precision(keys, options):
 def test_attention_with_dropout_drops():
     torch.manual_seed(0)
     q = torch.randn(1, 2, 5, 4).bfloat16()
-    with training_autocast('cpu'):
+    with in_bfloat16():
         assert not scaled_dot_product_attention(q, q, q, None, 1.0).any()
 
 
 def test_names_of_arguments_may_be_given():
     torch.manual_seed(0)
     q, k, v = (torch.randn(1, 2, 3, 4).bfloat16() for _ in 'qkv')
-    with training_autocast('cpu'):
+    with in_bfloat16():
         got = scaled_dot_product_attention(query=q, key=k, value=v, scale=0.3)
     exact = scaled_dot_product_attention(q.float(), k.float(), v.float(), scale=0.3)
     assert got.dtype == torch.bfloat16
@@ -101,7 +112,7 @@ def test_centering_spares_rounding_errors():
             float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)
         ]
 
-    with training_autocast('cpu'):
+    with in_bfloat16():
         centered = errors(scaled_dot_product_attention)
     with torch.autocast('cpu', torch.bfloat16):
         fused = errors(scaled_dot_product_attention)
@@ -143,3 +154,38 @@ def test_the_softmax_of_short_rows(keys):
         assert (mine - right).norm() <= 1.01 * (other - right).norm()
     single = scores.float().requires_grad_()
     assert torch.equal(softmax(single), single.softmax(-1))
+
+
+def backbone_of(library):
+    if library == 'timm':
+        size = dict(embed_dim=16, depth=2, num_heads=2, img_size=8, patch_size=4)
+        return timm.create_model('vit_tiny_patch16_224', pretrained=False, **size)
+    arch = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+    return VisionTransformer(arch, img_size=8, patch_size=4)
+
+
+@pytest.mark.parametrize('frozen_dtype', [None, 'bfloat16'])
+@pytest.mark.parametrize('library', ['mmpretrain', 'timm'])
+def test_wrappers_have_it_in_training(library, frozen_dtype):
+    """Under plain autocast, too. mmpretrain's layers call it; timm's need the mode."""
+    model = mmdmlora.wrap(backbone_of(library), 'lora', frozen_dtype=frozen_dtype)
+    layer = next(m for m in model.modules() if isinstance(m, torch.nn.LayerNorm))
+    modes = []
+    layer.register_forward_hook(
+        lambda *_: modes.append(torch.overrides._len_torch_function_stack())
+    )
+    images = torch.randn(2, 3, 8, 8)
+
+    def counts_pytorchs(dtype):
+        with OperationCount() as counted, torch.autocast('cpu', dtype, bool(dtype)):
+            model(images)
+        return any('scaled_dot_product' in name for name in counted.by_name)
+
+    assert not counts_pytorchs(torch.bfloat16)
+    assert modes == [int(library == 'timm')]
+    if frozen_dtype is None:
+        assert counts_pytorchs(None)
+        assert modes[-1] == 0
+    model.eval()
+    assert counts_pytorchs(torch.bfloat16)
+    assert modes[-1] == 0

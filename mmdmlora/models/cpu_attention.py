@@ -13,11 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 
 class CPUAttention(TorchFunctionMode):
-    """Compute ``scaled_dot_product_attention`` of bfloat16 fast on a CPU.
+    """Compute ``scaled_dot_product_attention`` of bfloat16 by :func:`attention`.
 
-    Plain attention over few enough keys is two products in bfloat16 with a softmax
-    between them, see :func:`centered_attention`. All other attention (with a mask,
-    dropout, a causal order, heads in groups, or many keys) is computed in float32.
+    It sees each function of PyTorch that is called inside, which costs about 2 us a call.
     """
 
     def __torch_function__(
@@ -26,11 +24,11 @@ class CPUAttention(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is not scaled_dot_product_attention or not _has_bfloat16(args, kwargs):
             return func(*args, **kwargs)
-        with torch.autocast('cpu', enabled=False):
-            return _attention(*args, **kwargs)
+        return attention(*args, **kwargs)
 
 
-def _attention(
+@torch.autocast('cpu', enabled=False)
+def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -40,10 +38,17 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """As PyTorch's function. Few keys: no more is kept for backward than in float32.
+    """Attention of bfloat16 that is fast on a CPU.
 
-    Products keep a row of scores a query. In float32 query, key, value and result
-    are kept, which is as much as eight times a query's width in bfloat16.
+    Plain attention over few enough keys is two products in bfloat16 with a softmax
+    between them, see :func:`centered_attention`. All other attention (with a mask,
+    dropout, a causal order, heads in groups, or many keys) is computed in float32.
+
+    Few: no more is kept for backward than in float32. Products keep a row of scores
+    a query. In float32 query, key, value and result are kept, which is as much as eight
+    times a query's width in bfloat16.
+
+    Args and returns are those of PyTorch's ``scaled_dot_product_attention``.
     """
     is_plain = attn_mask is None and not (dropout_p or is_causal or enable_gqa)
     if is_plain and key.shape[-2] <= 8 * query.shape[-1]:
