@@ -21,7 +21,8 @@ class TrainedAttention(MultiheadAttention):
 
     The original selects each of them, so that backward fills three tensors of the size of
     qkv with zeros and adds them. In bfloat16 on a CPU attention is that of
-    :func:`~mmdmlora.models.cpu_attention.attention`.
+    :func:`~mmdmlora.models.cpu_attention.attention`, whose products want each head in one
+    piece of memory: all are copied at once there.
 
     Shape:
         - x: ``(B, N, C)``.
@@ -30,10 +31,12 @@ class TrainedAttention(MultiheadAttention):
 
     def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         attend = self.scaled_dot_product_attention
-        if attend is scaled_dot_product_attention and _is_bfloat16_on_cpu(q):
+        if attend is scaled_dot_product_attention and _is_bfloat16_on_cpu(qkv):
             attend = attention
+            q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous()
+        else:
+            q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         attended = attend(
             q[:, :, :queries], k, v, dropout_p=self.attn_drop if self.training else 0.0
         )
@@ -77,9 +80,9 @@ def trained_form(vits: Iterable[VisionTransformer]) -> Iterator[None]:
     """Let ViTs run inside as :class:`TrainedAttention` and :class:`ClassTokenLayer` do.
 
     Outputs and gradients are the same bit for bit; where the last layer computes the
-    class token only, and in bfloat16 on a CPU, up to rounding. It does where nothing but that token is read and no
-    hook could see the others. What runs a forward that isn't mmpretrain's own, such as
-    one with activation checkpointing, stays as it is.
+    class token only, and in bfloat16 on a CPU, up to rounding. It does where nothing but
+    that token is read and no hook could see the others. What runs a forward that isn't
+    mmpretrain's own, such as one with activation checkpointing, stays as it is.
 
     Args:
         vits: See :func:`find_vits`.
@@ -97,10 +100,11 @@ def trained_form(vits: Iterable[VisionTransformer]) -> Iterator[None]:
         _set_class(last, TransformerEncoderLayer)
 
 
-def has_trained_form(backbone: nn.Module) -> bool:
+def has_trained_form(backbone: Any) -> bool:
     """Whether all attention of a network is :class:`TrainedAttention` now."""
     return type(backbone) is VisionTransformer and all(
-        isinstance(layer, TransformerEncoderLayer) and type(layer.attn) is TrainedAttention
+        isinstance(layer, TransformerEncoderLayer)
+        and type(layer.attn) is TrainedAttention
         for layer in backbone.layers
     )
 

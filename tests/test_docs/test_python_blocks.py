@@ -27,7 +27,7 @@ NOT_RUN = {
     "'adapters/pets'": 'needs a trained model',
     'from mmseg.apis import': 'needs mmsegmentation and a run',
     'predictor = mmdmlora.Predictor(': 'needs a run',
-    'timer.timeit(': 'prints times: tests/test_models/test_cpu_attention.py',
+    '.timeit(': 'prints times: tests/test_models',
     'getrusage(': 'prints times: tests/test_engine/test_freed_memory.py',
 }
 

@@ -5,7 +5,7 @@ row. An adapter behind it needs :math:`x = w \odot \rho (h - \mu) + b` for the g
 its down matrix, a product with few rows :math:`Z`. That product needs no x:
 
 .. math::
-    Z x = \bigl((Z \odot \rho^\top) h - (Z \odot \rho^\top) \mu\bigr) \odot w + (Z 1) b^\top
+    Z x = (R h - R \mu) \odot w + (Z 1) b^\top, \quad R = Z \odot \rho^\top
 
 So x, as large as h, isn't kept.
 """

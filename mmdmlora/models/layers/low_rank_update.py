@@ -123,9 +123,9 @@ def route(z: Tensor, routing: Routing, rank: int) -> Tensor:
 class _LowRankUpdate(Function):
     """See :func:`add_low_rank`; written out so that each product is done once.
 
-    Hidden features are kept as ``(P r, N)``, so that the narrow matrix stands on the left of
-    each product over N or out: on a CPU the transposed product takes up to five times
-    as long, see docs/performance.md.
+    Hidden features are kept as ``(P r, N)``, so that the narrow matrix stands on the
+    left of each product over N or out: on a CPU the transposed product takes up to five
+    times as long, see docs/performance.md.
     """
 
     @staticmethod
