@@ -16,6 +16,7 @@ from .frozen_dtype import (
     FROZEN_DTYPES,
     cast_by_autocast,
     check_frozen_dtype,
+    device_type,
     in_autocast,
 )
 from .trained_state import TrainedState
@@ -107,17 +108,17 @@ class Execution(TrainedState):
         if not self.training:
             return self._as_forward(self.module)(*args, **kwargs)
         if torch.compiler.is_compiling():
-            with self._attention():
+            with self._attention(args, kwargs):
                 return self._as_forward(self.module)(*args, **kwargs)
-        with trained_form(self._vits), self._attention():
+        with trained_form(self._vits), self._attention(args, kwargs):
             if self._compiled is None:
                 return self._as_forward(self.module)(*args, **kwargs)
             with torch._dynamo.config.patch(recompile_limit=RECOMPILE_LIMIT):
                 return self._as_forward(self._compiled)(*args, **kwargs)
 
-    def _attention(self) -> AbstractContextManager:
+    def _attention(self, args: tuple, kwargs: dict[str, Any]) -> AbstractContextManager:
         """What makes attention in bfloat16 fast on a CPU, where the network doesn't."""
-        device = next(self.module.parameters()).device.type
+        device = device_type(self.module, args, kwargs)
         is_autocast = self.frozen_dtype is not None or torch.is_autocast_enabled(device)
         if device != 'cpu' or not is_autocast or has_trained_form(self.module):
             return nullcontext()
@@ -132,8 +133,7 @@ class Execution(TrainedState):
         """What runs the backbone, under autocast if frozen weights are kept for it."""
         if self.frozen_dtype is None:
             return function
-        device = next(self.module.parameters()).device.type
-        return in_autocast(function, device, FROZEN_DTYPES[self.frozen_dtype])
+        return in_autocast(function, self.module, FROZEN_DTYPES[self.frozen_dtype])
 
     def _restore_types(self, copied: nn.Module, prefix: str = '') -> None:
         """Give rounded parameters of a copy the types they had.

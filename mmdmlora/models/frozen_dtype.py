@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from .layer_checks import is_stock, random_input, trial_copy, weight_fault
 from .layers.inserted_layer import InsertedLayer
@@ -84,7 +85,7 @@ def cast_by_autocast(backbone: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
-def in_autocast(function: Callable, device: str, dtype: torch.dtype) -> Callable:
+def in_autocast(function: Callable, backbone: nn.Module, dtype: torch.dtype) -> Callable:
     """The same function under autocast.
 
     Outputs are in single precision, as what follows expects, unless it runs under
@@ -92,11 +93,12 @@ def in_autocast(function: Callable, device: str, dtype: torch.dtype) -> Callable
 
     Args:
         function: What runs the backbone.
-        device: The type of the backbone's device.
+        backbone: The network.
         dtype: What autocast computes in.
     """
 
     def run(*args: Any, **kwargs: Any) -> Any:
+        device = device_type(backbone, args, kwargs)
         is_outer = torch.is_autocast_enabled(device)
         with torch.autocast(device, dtype):
             output = function(*args, **kwargs)
@@ -107,6 +109,15 @@ def in_autocast(function: Callable, device: str, dtype: torch.dtype) -> Callable
         return value.float() if is_low else value
 
     return run
+
+
+def device_type(backbone: nn.Module, args: tuple, kwargs: dict[str, Any]) -> str:
+    """The type of the device that computes: that of the inputs, if there are any.
+
+    The copies of nn.DataParallel have no parameters to ask.
+    """
+    values = chain(tree_leaves((args, kwargs)), backbone.parameters())
+    return next(value.device.type for value in values if isinstance(value, Tensor))
 
 
 def _casts(backbone: nn.Module, path: str, module: nn.Module) -> bool:

@@ -72,6 +72,12 @@ def test_replicas_are_exact(method, backbone):
             torch.testing.assert_close(one.grad, other.grad, atol=1e-4, rtol=1e-4)
 
 
+def test_replicas_with_frozen_weights_in_bfloat16():
+    model = randomized('BitFitModel', 'vit', dict(frozen_dtype='bfloat16'))
+    x = images(4)
+    assert torch.equal(features(replica(model), x), features(model, x))
+
+
 @BACKBONES
 @pytest.mark.parametrize('method', REFUSED)
 @pytest.mark.parametrize('mode', [True, False])
