@@ -118,11 +118,11 @@ class Execution(TrainedState):
 
     def _attention(self, args: tuple, kwargs: dict[str, Any]) -> AbstractContextManager:
         """What makes attention in bfloat16 fast on a CPU, where the network doesn't."""
-        device = device_type(self.module, args, kwargs)
-        is_autocast = self.frozen_dtype is not None or torch.is_autocast_enabled(device)
-        if device != 'cpu' or not is_autocast or has_trained_form(self.module):
+        is_autocast = self.frozen_dtype is not None or torch.is_autocast_enabled('cpu')
+        if not is_autocast or has_trained_form(self.module):
             return nullcontext()
-        return CPUAttention()
+        is_on_cpu = device_type(self.module, args, kwargs) == 'cpu'
+        return CPUAttention() if is_on_cpu else nullcontext()
 
     def train(self, mode: bool = True) -> Execution:
         super().train(mode)

@@ -44,7 +44,8 @@ def run(*arguments: str, **environment: str) -> list[str]:
 def test_a_step_takes_no_page_from_the_system():
     said, kept = run('kept')
     assert said == 'True'
-    (returned,) = run('returned')
+    # By default glibc returns it too, unless something small lies on top of it.
+    (returned,) = run('returned', MALLOC_MMAP_THRESHOLD_='1000000')
     page = os.sysconf('SC_PAGE_SIZE')
     assert float(kept) < 100
     assert float(returned) > 4 * 16 * 2**20 / page
