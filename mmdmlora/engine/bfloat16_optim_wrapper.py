@@ -29,7 +29,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     Note:
         State: as mmengine's. On a CPU attention is computed as in
-        :class:`~mmdmlora.models.cpu_attention.attention`. A CPU gains only if it
+        :func:`~mmdmlora.models.cpu_attention.attention`. A CPU gains only if it
         multiplies bfloat16 matrices in hardware (AMX or AVX-512 BF16), see
         :func:`has_fast_bfloat16`.
     """
