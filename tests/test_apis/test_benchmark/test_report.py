@@ -108,10 +108,10 @@ def test_bad_input_is_refused_before_a_step(arguments, message, monkeypatch):
 def test_a_missing_package_is_told(package, arguments, monkeypatch):
     monkeypatch.setattr(module, 'measure_side_by_side', None)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(SystemExit) as ended:
+    # Python names the package or the part of it that was asked for.
+    message = rf'{package}[.\w]* is needed here .*mmdmlora\[benchmark\]'
+    with pytest.raises(SystemExit, match=message):
         cli.main([*TINY, *arguments])
-    assert f'{package} is needed here' in str(ended.value)
-    assert 'mmdmlora[benchmark]' in str(ended.value)
 
 
 def test_methods_must_be_named():
