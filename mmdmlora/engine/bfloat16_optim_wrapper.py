@@ -52,8 +52,10 @@ def training_autocast(device: str, model: nn.Module) -> Iterator[None]:
         device: The type of the device, ``cpu`` or ``cuda``.
         model: What runs inside.
     """
-    is_plain = not any(isinstance(module, Execution) for module in model.modules())
-    attention = CPUAttention() if device == 'cpu' and is_plain else nullcontext()
+    needs_mode = device == 'cpu' and not any(
+        isinstance(module, Execution) for module in model.modules()
+    )
+    attention = CPUAttention() if needs_mode else nullcontext()
     with torch.autocast(device, torch.bfloat16), attention:
         yield
 
